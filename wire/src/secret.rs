@@ -1,0 +1,82 @@
+//! The secret type, and the only code that may look inside it.
+//!
+//! `Secret` has no `Display`, no `Serialize` and a `Debug` that shows nothing, so a secret reaches a log line,
+//! an event or a stored row only through a function of this module, and every such place can be found by its name.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A text that must not be shown: a token, a key, the value of an environment variable. Zeroed when dropped.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes ownership of the text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+
+    /// The text itself. Call this only where the secret is used: to authenticate, to seal, to redact.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Whether the text is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.expose().is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Writes a secret into a request body for the runtime. For `#[serde(serialize_with = …)]` in this crate.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn expose_in_body<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+/// Writes a map of secrets (environment variables) into a request body for the runtime.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn expose_map_in_body<'a, S, K, M>(secrets: M, serializer: S) -> Result<S::Ok, S::Error>
+where
+    S: Serializer,
+    K: Serialize + 'a,
+    M: IntoIterator<Item = (&'a K, &'a Secret)>,
+{
+    let mut map = serializer.serialize_map(None)?;
+    for (key, secret) in secrets {
+        map.serialize_entry(key, secret.expose())?;
+    }
+    map.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn debug_shows_nothing() {
+        let shown = format!("{:?}", Some(Secret::new("hunter2-token".to_owned())));
+        assert_eq!(shown, "Some([redacted])");
+    }
+}
