@@ -2,30 +2,36 @@
 //! What the session object and the workspace runtime say to each other, version 1.
 //!
 //! Both sides compile this crate, so a request that one of them can build is a request the other can read.
-//! The crate holds shapes and names only: it does no I/O, reads no clock and makes no decision.
+//! The crate holds shapes, names and the rules for what both sides accept (URLs, addresses, branch names):
+//! it does no I/O and reads no clock.
 //!
-//! Secrets appear in exactly two requests, [`PutWorkspace`] and [`PutCredential`], and only as
+//! Secrets appear in exactly three requests, [`Claim`], [`PutWorkspace`] and [`PutCredential`], and only as
 //! [`secret::Secret`], which can be neither printed nor serialized by accident.
 
+pub mod address;
+pub mod branch_name;
 pub mod error;
 pub mod event;
 pub mod failure;
+pub mod git_url;
 pub mod ids;
 pub mod intent;
 pub mod routes;
 pub mod secret;
 pub mod workspace;
 
+pub use address::AllowedHosts;
 pub use error::{RuntimeError, RuntimeErrorCode};
 pub use event::{JournalEvent, PrepareStep, RuntimeEvent};
 pub use failure::{Failure, FailureCode, FailureStage, FailureSubtype};
+pub use git_url::{CallbackUrl, GitUrl, UrlError};
 pub use ids::{
     BootId, EventSequence, Generation, MessageId, SessionId, StoreId, Submission, Timestamp,
 };
 pub use intent::{Agent, Attachments, Finalization, Intent, Turn};
 pub use secret::Secret;
 pub use workspace::{
-    Author, Branch, Credential, Health, PutCredential, PutTurn, PutWorkspace, Repository,
+    Author, Branch, Claim, Credential, Health, PutCredential, PutTurn, PutWorkspace, Repository,
     TurnReply, TurnState, WorkspaceReply,
 };
 

@@ -2,11 +2,14 @@
 
 use crate::ids::{EventSequence, MessageId, SessionId};
 
-/// Carries the store id that the caller expects; every call but `GET /healthz` sends it.
+/// Carries the store id that the caller expects; every call but [`HEALTH`] and [`CLAIM`] sends it.
 pub const STORE_ID_HEADER: &str = "x-store-id";
 
-/// Says who is there. The only call that needs neither the bearer token nor [`STORE_ID_HEADER`].
+/// Says who is there. Needs neither the bearer token nor [`STORE_ID_HEADER`].
 pub const HEALTH: &str = "/healthz";
+
+/// `POST`: [`crate::Claim`]. Needs neither the bearer token, which it brings, nor [`STORE_ID_HEADER`].
+pub const CLAIM: &str = "/v1/claim";
 
 /// Route templates, with the parameters in braces.
 pub mod template {

@@ -22,6 +22,18 @@ pub struct Health {
     pub git: String,
 }
 
+/// Body of `POST /v1/claim`: gives a runtime that was started without a token its token. Carries a secret.
+///
+/// The first claim after a start wins and is answered 200, as is every repeat of it; another token is refused
+/// with `unauthorized`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// The bearer token of every later call, at least 16 bytes of 0x21 to 0x7E.
+    #[serde(serialize_with = "expose_in_body")]
+    pub token: Secret,
+}
+
 /// Body of `PUT …/workspace`: everything that preparing needs. Carries secrets.
 ///
 /// Repeating it while the same generation is being prepared, or is prepared, changes nothing.
