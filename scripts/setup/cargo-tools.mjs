@@ -1,0 +1,53 @@
+// worker-build and wasm-bindgen at exact versions, in a folder of their own for each version:
+// the user's own tools stay as they are, and all clones share one installation.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { runStep } from "./command.mjs";
+import { cacheFolder, logFile, projectRoot } from "./paths.mjs";
+import { SetupError, say } from "./report.mjs";
+
+const WORKER_BUILD_VERSION = "0.8.7";
+
+/** The tools that build the Worker: package, exact version, and the path of the program. */
+export function cargoTools() {
+  return {
+    workerBuild: tool("worker-build", WORKER_BUILD_VERSION, "worker-build"),
+    // The bindings generator must equal the library in the lock file to the last digit.
+    wasmBindgen: tool("wasm-bindgen-cli", lockedVersion("wasm-bindgen"), "wasm-bindgen"),
+  };
+}
+
+function tool(name, version, program) {
+  const root = join(cacheFolder, "tools", `${name}-${version}`);
+  return { name, version, root, program: join(root, "bin", program) };
+}
+
+function lockedVersion(crate) {
+  const lock = readFileSync(join(projectRoot, "Cargo.lock"), "utf8");
+  const version = lock.match(new RegExp(`^name = "${crate}"\\nversion = "([^"]+)"`, "m"))?.[1];
+  if (!version) throw new SetupError(`Cargo.lock names no version of ${crate}.`);
+  return version;
+}
+
+/** Whether every tool is installed. */
+export function hasCargoTools() {
+  return Object.values(cargoTools()).every(({ program }) => existsSync(program));
+}
+
+/** Compiles the missing tools from their locked sources. */
+export async function installCargoTools() {
+  for (const { name, version, root, program } of Object.values(cargoTools())) {
+    if (existsSync(program)) continue;
+    say(`installing ${name} ${version} (about 2 minutes)`);
+    const { CARGO_TARGET_DIR: _, CARGO_BUILD_TARGET: __, ...env } = process.env;
+    await runStep({
+      program: "cargo",
+      args: ["install", "--locked", "--root", root, "--version", `=${version}`, name],
+      cwd: cacheFolder,
+      env,
+      log: logFile(name),
+      failure: `${name} ${version} cannot be installed with cargo.`,
+    });
+  }
+}
