@@ -48,7 +48,11 @@ export function wasmEnvironment() {
   };
 }
 
-/** Builds the Worker if its inputs changed, and returns the folder that holds it. */
+/**
+ * Builds the Worker if its inputs changed, and returns the folder that holds it.
+ *
+ * @param {{ features?: string[] }} [options] cargo features of a test build
+ */
 export async function buildWorker({ features = [] } = {}) {
   const folder = join(projectRoot, features.length > 0 ? "build-test" : "build");
   await withLock(join(TARGET_FOLDER, "worker-build.lock"), waitNotice, async () => {

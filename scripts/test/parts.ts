@@ -1,0 +1,138 @@
+// The parts of the test run, in the order in which they run: the quick ones first.
+
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildRuntime, buildWorker, wasmEnvironment } from "../build.mjs";
+import { projectNode } from "../setup/node-modules.mjs";
+import { projectRoot } from "../setup/paths.mjs";
+import { WASM_TARGET } from "../setup/wasm-rust.mjs";
+import { type Command, runCommand } from "./command.ts";
+import { type Counts, cargoCounts, NO_COUNTS, nodeCounts } from "./counts.ts";
+
+export type Group = "lint" | "scripts" | "unit" | "e2e";
+
+export interface Part {
+  name: string;
+  group: Group;
+  /** Whether the part executes tests; such a part fails when none ran. */
+  hasTests: boolean;
+  /** `filters` are the arguments of the person who runs this group alone. */
+  run(filters: readonly string[]): Promise<{ succeeded: boolean; counts: Counts }>;
+}
+
+const MINUTE_MS = 60_000;
+/** Compiling everything from nothing on two cores stays well below this. */
+const COMPILE_LIMIT_MS = 30 * MINUTE_MS;
+const CHECK_LIMIT_MS = 5 * MINUTE_MS;
+const E2E_LIMIT_MS = 20 * MINUTE_MS;
+/** No test file may hang longer than this. */
+const TEST_FILE_LIMIT_MS = 3 * MINUTE_MS;
+
+/** The cargo feature that builds fault injection into the Worker. */
+const FAULTS = "test-faults";
+
+const bin = (name: string): string => join(projectRoot, "node_modules", ".bin", name);
+
+function check(name: string, command: () => Command): Part {
+  return {
+    name,
+    group: "lint",
+    hasTests: false,
+    run: async () => ({ succeeded: (await runCommand(command())).succeeded, counts: NO_COUNTS }),
+  };
+}
+
+function nodeTests(name: string, group: Group, pattern: string, limitMs: number): Part {
+  return {
+    name,
+    group,
+    hasTests: true,
+    run: async (filters) => {
+      const namesFiles = filters.some((filter) => !filter.startsWith("-"));
+      const { succeeded, output } = await runCommand({
+        program: projectNode,
+        args: [
+          "--test",
+          "--test-reporter=spec",
+          "--test-concurrency=2",
+          `--test-timeout=${TEST_FILE_LIMIT_MS}`,
+          ...filters,
+          ...(namesFiles ? [] : globSync(pattern, { cwd: projectRoot }).sort()),
+        ],
+        env: { CI: "true", WRANGLER_SEND_METRICS: "false" },
+        limitMs,
+      });
+      return { succeeded, counts: nodeCounts(output) };
+    },
+  };
+}
+
+const buildPart: Part = {
+  name: "Build of Worker and runtime",
+  group: "e2e",
+  hasTests: false,
+  run: async () => {
+    try {
+      await buildWorker();
+      if (declaresFaults()) await buildWorker({ features: [FAULTS] });
+      await buildRuntime();
+      return { succeeded: true, counts: NO_COUNTS };
+    } catch (error) {
+      console.error(error instanceof Error ? error.message : error);
+      return { succeeded: false, counts: NO_COUNTS };
+    }
+  },
+};
+
+function declaresFaults(): boolean {
+  const manifest = readFileSync(join(projectRoot, "Cargo.toml"), "utf8");
+  return new RegExp(`^${FAULTS} *=`, "m").test(manifest);
+}
+
+export const PARTS: readonly Part[] = [
+  check("Format of Rust", () => ({
+    program: "cargo",
+    args: ["fmt", "--all", "--check"],
+    limitMs: CHECK_LIMIT_MS,
+  })),
+  check("Format and lint of TypeScript", () => ({
+    program: bin("biome"),
+    args: ["ci", "--error-on-warnings"],
+    limitMs: CHECK_LIMIT_MS,
+  })),
+  check("Types of TypeScript", () => ({
+    program: bin("tsc"),
+    args: ["--noEmit"],
+    limitMs: CHECK_LIMIT_MS,
+  })),
+  check("Lint of Rust, native", () => ({
+    program: "cargo",
+    args: ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    limitMs: COMPILE_LIMIT_MS,
+  })),
+  check("Lint of Rust, wasm32", () => ({
+    program: "cargo",
+    args: [
+      ...["clippy", "--locked", "-p", "cloud-agent-session", "--all-features"],
+      ...["--target", WASM_TARGET, "--", "-D", "warnings"],
+    ],
+    env: wasmEnvironment().env,
+    limitMs: COMPILE_LIMIT_MS,
+  })),
+  nodeTests("Tests of the scripts", "scripts", "tests/scripts/**/*.test.ts", CHECK_LIMIT_MS),
+  {
+    name: "Native tests",
+    group: "unit",
+    hasTests: true,
+    run: async (filters) => {
+      const { succeeded, output } = await runCommand({
+        program: "cargo",
+        args: ["test", "--locked", "--workspace", "--no-fail-fast", ...filters],
+        limitMs: COMPILE_LIMIT_MS,
+      });
+      return { succeeded, counts: cargoCounts(output) };
+    },
+  },
+  buildPart,
+  nodeTests("End-to-end tests", "e2e", "tests/e2e/**/*.test.ts", E2E_LIMIT_MS),
+];
