@@ -1,6 +1,6 @@
 // Runs the tests: everything that continuous integration runs, or one group of it.
 //
-//     node scripts/test.ts [lint | scripts | unit | e2e] [arguments for the test runner]
+//     node scripts/test.ts [lint | scripts | unit | e2e | deploy] [arguments for the test runner]
 //
 // All parts run even when one fails. The last line counts the tests that were executed.
 
@@ -18,7 +18,8 @@ interface Result {
 const [group, ...filters] = process.argv.slice(2);
 const chosen = PARTS.filter((part) => group === undefined || part.group === group);
 if (chosen.length === 0) {
-  console.error(`test: "${group}" is none of lint, scripts, unit, e2e`);
+  const groups = [...new Set(PARTS.map((part) => part.group))].join(", ");
+  console.error(`test: "${group}" is none of ${groups}`);
   process.exit(2);
 }
 

@@ -2,6 +2,7 @@
 // nothing that it started outlives it.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { projectRoot } from "../setup/paths.mjs";
 
@@ -23,6 +24,11 @@ export interface Outcome {
 /** How long output is still read after the command itself has ended. */
 const PIPE_LIMIT_MS = 2_000;
 
+/** The project's own Node and tools come first, also for programs that look for `node`. */
+const SEARCH_PATH = [join(projectRoot, "node_modules", ".bin"), process.env.PATH]
+  .filter(Boolean)
+  .join(delimiter);
+
 const groups = new Set<number>();
 
 // Children run in process groups of their own, which the terminal does not interrupt.
@@ -37,7 +43,7 @@ export async function runCommand({ program, args, env, limitMs }: Command): Prom
   console.log(`$ ${[program, ...args].join(" ")}`);
   const child = spawn(program, args, {
     cwd: projectRoot,
-    env: { ...process.env, ...env },
+    env: { ...process.env, PATH: SEARCH_PATH, ...env },
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });

@@ -9,7 +9,7 @@ import { WASM_TARGET } from "../setup/wasm-rust.mjs";
 import { type Command, runCommand } from "./command.ts";
 import { type Counts, cargoCounts, NO_COUNTS, nodeCounts } from "./counts.ts";
 
-export type Group = "lint" | "scripts" | "unit" | "e2e";
+export type Group = "lint" | "scripts" | "unit" | "e2e" | "deploy";
 
 export interface Part {
   name: string;
@@ -25,18 +25,20 @@ const MINUTE_MS = 60_000;
 const COMPILE_LIMIT_MS = 30 * MINUTE_MS;
 const CHECK_LIMIT_MS = 5 * MINUTE_MS;
 const E2E_LIMIT_MS = 20 * MINUTE_MS;
-/** No test file may hang longer than this. */
-const TEST_FILE_LIMIT_MS = 3 * MINUTE_MS;
+/** No single test may hang longer than this; file-limit.ts bounds whole files. */
+const TEST_LIMIT_MS = 2 * MINUTE_MS;
 
 /** The cargo feature that builds fault injection into the Worker. */
 const FAULTS = "test-faults";
 
+const FILE_LIMIT = "./scripts/test/file-limit.ts";
+
 const bin = (name: string): string => join(projectRoot, "node_modules", ".bin", name);
 
-function check(name: string, command: () => Command): Part {
+function check(name: string, command: () => Command, group: Group = "lint"): Part {
   return {
     name,
-    group: "lint",
+    group,
     hasTests: false,
     run: async () => ({ succeeded: (await runCommand(command())).succeeded, counts: NO_COUNTS }),
   };
@@ -52,10 +54,11 @@ function nodeTests(name: string, group: Group, pattern: string, limitMs: number)
       const { succeeded, output } = await runCommand({
         program: projectNode,
         args: [
+          `--import=${FILE_LIMIT}`,
           "--test",
           "--test-reporter=spec",
           "--test-concurrency=2",
-          `--test-timeout=${TEST_FILE_LIMIT_MS}`,
+          `--test-timeout=${TEST_LIMIT_MS}`,
           ...filters,
           ...(namesFiles ? [] : globSync(pattern, { cwd: projectRoot }).sort()),
         ],
@@ -135,4 +138,14 @@ export const PARTS: readonly Part[] = [
   },
   buildPart,
   nodeTests("End-to-end tests", "e2e", "tests/e2e/**/*.test.ts", E2E_LIMIT_MS),
+  check(
+    "Deployment, dry run",
+    () => ({
+      program: bin("wrangler"),
+      args: ["deploy", "--dry-run"],
+      env: { CI: "true", WRANGLER_SEND_METRICS: "false" },
+      limitMs: COMPILE_LIMIT_MS,
+    }),
+    "deploy",
+  ),
 ];
