@@ -1,0 +1,146 @@
+// One session, as its user sees it.
+
+import type { Client } from "./client.ts";
+import { messageId } from "./client.ts";
+import { waitFor } from "./wait.ts";
+
+/** Answer to a message that was taken. */
+export interface Acknowledgement {
+  cloudAgentSessionId: string;
+  status: "started";
+  streamUrl: string;
+  messageId: string;
+  delivery: "queued" | "sent";
+  executionId: string;
+}
+
+/** What became of a message. */
+export interface MessageResult {
+  cloudAgentSessionId: string;
+  messageId: string;
+  status: "queued" | "running" | "completed" | "failed" | "interrupted";
+  completionSource?: string;
+  failure?: {
+    stage?: string;
+    code?: string;
+    subtype?: string;
+    message?: string;
+    attempts?: number;
+    retryable?: boolean;
+  };
+}
+
+/** What the session shows of its credential. */
+export interface CredentialView {
+  generation: number;
+  updatedAt: number;
+  messageId?: string;
+  fingerprint: string;
+}
+
+/** What `getSession` answers, as far as it is used here. */
+export interface SessionView {
+  sessionId: string;
+  userId: string;
+  gitUrl?: string;
+  githubRepo?: string;
+  credential?: CredentialView;
+  execution: { id: string; status: string } | null;
+  [field: string]: unknown;
+}
+
+/** A follow-up; prompt and message id are made when they are absent. */
+export interface FollowUp {
+  prompt?: string;
+  messageId?: string;
+  mode?: string;
+  model?: string;
+  gitToken?: string;
+  githubToken?: string;
+  autoCommit?: boolean;
+}
+
+/** Milliseconds within which a turn of a small repository ends. */
+const RESULT_MS = 30_000;
+
+/** A prepared session and the client that it is used with. */
+export class Session {
+  readonly id: string;
+  readonly client: Client;
+
+  constructor(client: Client, id: string) {
+    this.client = client;
+    this.id = id;
+  }
+
+  /** Prepares a session; `input` needs a repository, the rest has defaults. */
+  static async prepare(client: Client, input: Record<string, unknown>): Promise<Session> {
+    const prepared = await client.mutation("prepareSession", {
+      prompt: "Write down what you see.",
+      mode: "code",
+      model: "test/model",
+      ...input,
+    });
+    return new Session(client, (prepared as { cloudAgentSessionId: string }).cloudAgentSessionId);
+  }
+
+  /** The same session through another client. */
+  through(client: Client): Session {
+    return new Session(client, this.id);
+  }
+
+  /** Starts the first turn. */
+  async initiate(): Promise<Acknowledgement> {
+    return (await this.client.mutation("initiateFromKilocodeSessionV2", {
+      cloudAgentSessionId: this.id,
+    })) as Acknowledgement;
+  }
+
+  /** Sends a follow-up. */
+  async send(followUp: FollowUp = {}): Promise<Acknowledgement> {
+    return (await this.client.mutation("sendMessageV2", {
+      cloudAgentSessionId: this.id,
+      prompt: "Go on.",
+      mode: "code",
+      model: "test/model",
+      messageId: messageId(),
+      ...followUp,
+    })) as Acknowledgement;
+  }
+
+  /** What became of a message so far. */
+  async result(id: string): Promise<MessageResult> {
+    return (await this.client.query("getMessageResult", {
+      cloudAgentSessionId: this.id,
+      messageId: id,
+    })) as MessageResult;
+  }
+
+  /** Waits until a message is terminal. */
+  async ended(id: string, timeoutMs = RESULT_MS): Promise<MessageResult> {
+    return await waitFor(
+      `the end of message ${id}`,
+      async () => {
+        const result = await this.result(id);
+        return result.status === "queued" || result.status === "running" ? undefined : result;
+      },
+      timeoutMs,
+    );
+  }
+
+  /** Waits until a message is terminal, and throws unless it completed. */
+  async completed(id: string, timeoutMs = RESULT_MS): Promise<MessageResult> {
+    const result = await this.ended(id, timeoutMs);
+    if (result.status !== "completed") {
+      throw new Error(`message ${id} ended as ${JSON.stringify(result)}`);
+    }
+    return result;
+  }
+
+  /** The session's state. */
+  async view(): Promise<SessionView> {
+    return (await this.client.query("getSession", {
+      cloudAgentSessionId: this.id,
+    })) as SessionView;
+  }
+}

@@ -1,0 +1,161 @@
+// The Worker and its objects on workerd, as a child process that miniflare configures.
+
+import { randomUUID } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { Log, LogLevel, Miniflare } from "miniflare";
+import { readWorkerConfiguration, type Variables } from "./configuration.ts";
+import { LogLines } from "./log-lines.ts";
+import { waitFor } from "./wait.ts";
+
+/** How to start a Worker. */
+export interface WorkerOptions {
+  /** Folder with `index.js` and `index_bg.wasm`. */
+  build: string;
+  /** Folder for everything that the objects store. */
+  storage: string;
+  /** Secrets and variables. They reach workerd through a pipe, never as arguments or files. */
+  variables: Variables;
+  /** Its port; a free one when it is 0. Kept over restarts. */
+  port?: number;
+}
+
+/** Marks the workerd process of one start, so that it can be found among others. */
+const MARK = "WORKER_PROCESS_MARK";
+
+/** A Worker that can be stopped, killed and started again on the same files and port. */
+export class WorkerProcess {
+  readonly log = new LogLines();
+  readonly #options: WorkerOptions;
+  #port: number;
+  #miniflare: Miniflare | undefined;
+  #mark = "";
+  #onExit: (() => void) | undefined;
+
+  private constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#port = options.port ?? 0;
+  }
+
+  /** Starts a Worker and resolves when it serves. `prepare` may attach to its log before anything is printed. */
+  static async start(
+    options: WorkerOptions,
+    prepare: (worker: WorkerProcess) => void = () => undefined,
+  ): Promise<WorkerProcess> {
+    const worker = new WorkerProcess(options);
+    prepare(worker);
+    await worker.start();
+    return worker;
+  }
+
+  /** Base URL, without a slash at the end. */
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Folder with one SQLite file for each object. */
+  get storage(): string {
+    return this.#options.storage;
+  }
+
+  /** Calls `listener` when workerd ends without having been asked to. */
+  onExit(listener: () => void): void {
+    this.#onExit = listener;
+  }
+
+  /** Process id of workerd; undefined while it is down. */
+  get pid(): number | undefined {
+    return this.#miniflare === undefined ? undefined : findProcess(`${MARK}=${this.#mark}`);
+  }
+
+  /** Starts it after {@link stop} or {@link kill}. */
+  async start(): Promise<void> {
+    const { build, storage, variables } = this.#options;
+    if (!existsSync(join(build, "index.js"))) {
+      throw new Error(`${build} holds no Worker: run npm run build`);
+    }
+    const configuration = readWorkerConfiguration();
+    mkdirSync(storage, { recursive: true });
+    this.#mark = randomUUID();
+    const miniflare = new Miniflare({
+      name: "cloud-agent-session",
+      host: "127.0.0.1",
+      port: this.#port,
+      compatibilityDate: configuration.compatibilityDate,
+      modulesRoot: build,
+      modules: [
+        { type: "ESModule", path: join(build, "index.js") },
+        { type: "CompiledWasm", path: join(build, "index_bg.wasm") },
+      ],
+      bindings: { ...configuration.vars, ...variables },
+      durableObjects: { SESSIONS: { className: "CloudAgentSession", useSQLite: true } },
+      durableObjectsPersist: storage,
+      cf: false,
+      logRequests: false,
+      log: new LineLog(this.log),
+      unsafeRuntimeEnv: { [MARK]: this.#mark },
+      handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
+        this.log.attach(stdout, "stdout");
+        this.log.attach(stderr, "stderr");
+        stdout.once("end", () => {
+          if (this.#miniflare === miniflare) this.#onExit?.();
+        });
+      },
+    });
+    try {
+      this.#port = Number((await miniflare.ready).port);
+    } catch (error) {
+      await miniflare.dispose().catch(() => undefined);
+      throw new Error(
+        `the Worker did not start: ${error instanceof Error ? error.message : error}`,
+      );
+    }
+    this.#miniflare = miniflare;
+  }
+
+  /** Ends it. */
+  async stop(): Promise<void> {
+    const miniflare = this.#miniflare;
+    this.#miniflare = undefined;
+    await miniflare?.dispose();
+  }
+
+  /** Ends workerd as a crash does: SIGKILL, whatever it is doing. */
+  async kill(): Promise<void> {
+    const pid = this.pid;
+    if (pid === undefined) throw new Error("workerd does not run");
+    const stopped = this.stop();
+    process.kill(pid, "SIGKILL");
+    await stopped.catch(() => undefined);
+    await waitFor("the end of workerd", () => !existsSync(`/proc/${pid}`));
+  }
+}
+
+/** Miniflare's own warnings, as lines of the Worker's log. */
+class LineLog extends Log {
+  readonly #lines: LogLines;
+
+  constructor(lines: LogLines) {
+    super(LogLevel.WARN);
+    this.#lines = lines;
+  }
+
+  override log(message: string): void {
+    this.#lines.append(message, "stderr");
+  }
+}
+
+function findProcess(variable: string): number | undefined {
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    try {
+      if (readFileSync(`/proc/${name}/environ`, "latin1").split("\0").includes(variable)) {
+        return Number(name);
+      }
+    } catch {
+      // The process ended meanwhile, or belongs to another user.
+    }
+  }
+  return undefined;
+}
