@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import {
   createTRPCUntypedClient,
-  type HTTPLinkBaseOptions,
+  type HTTPLinkOptions,
   httpBatchLink,
   httpLink,
   TRPCClientError,
@@ -36,7 +36,9 @@ export function createClient(options: ClientOptions): Client {
   if (options.bearer !== undefined) headers.authorization = `Bearer ${options.bearer}`;
   if (options.internalKey !== undefined) headers["x-internal-api-key"] = options.internalKey;
   // The library's type of `fetch` says the same in other words, which the compiler does not see.
-  const fetcher = (options.fetch ?? fetch) as NonNullable<HTTPLinkBaseOptions<AnyRouter>["fetch"]>;
+  const fetcher = (options.fetch ?? fetch) as NonNullable<
+    HTTPLinkOptions<AnyRouter["_def"]["_config"]["$types"]>["fetch"]
+  >;
   const link = { url: `${options.url}/trpc`, headers, fetch: fetcher };
   return createTRPCUntypedClient<AnyRouter>({
     links: [options.batch === true ? httpBatchLink(link) : httpLink(link)],

@@ -18,7 +18,8 @@ export interface RuntimeOptions {
 
 const LISTENING = /^workspace-runtime listening on http:\/\/[^ ]+:(\d+)/;
 const START_MS = 15_000;
-const STOP_MS = 5_000;
+/** Longer than the runtime itself waits for what it runs. */
+const STOP_MS = 20_000;
 
 /** A runtime that can be stopped, killed and started again on the same store and port. */
 export class RuntimeProcess {
@@ -111,7 +112,7 @@ export class RuntimeProcess {
     });
   }
 
-  /** Ends it in an orderly way, and by force after five seconds. */
+  /** Ends it in an orderly way, and by force when that takes too long. */
   async stop(): Promise<void> {
     await this.#end("SIGTERM");
   }
