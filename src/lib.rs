@@ -1,1 +1,23 @@
-//! x
+//! A durable session for cloud coding agents, as a Cloudflare Durable Object.
+//!
+//! A session admits follow-up messages durably, makes a fresh git token its credential before the message
+//! becomes visible, queues, and delivers by alarm to a runtime that owns the git workspace.
+//!
+//! # Where things are
+//! - [`session`] decides: admission, rotation, delivery. It does no I/O, reads no clock and knows no platform type.
+//! - [`trpc`] and [`auth`] decode and check what clients send, just as purely.
+//! - `shell`, compiled for WebAssembly only, decodes, loads, lets `session` decide, commits and performs.
+//! - [`telemetry`] is the shape of every log line.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod auth;
+pub mod limits;
+pub mod session;
+pub mod telemetry;
+pub mod trpc;
+
+#[cfg(target_arch = "wasm32")]
+mod shell;

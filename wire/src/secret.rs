@@ -3,6 +3,8 @@
 //! `Secret` has no `Display`, no `Serialize` and a `Debug` that shows nothing, so a secret reaches a log line,
 //! an event or a stored row only through a function of this module, and every such place can be found by its name.
 
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -57,17 +59,28 @@ pub fn expose_in_body<S: Serializer>(secret: &Secret, serializer: S) -> Result<S
 ///
 /// # Errors
 /// Those of the serializer.
-pub fn expose_map_in_body<'a, S, K, M>(secrets: M, serializer: S) -> Result<S::Ok, S::Error>
+pub fn expose_map_in_body<S, M>(secrets: &M, serializer: S) -> Result<S::Ok, S::Error>
 where
     S: Serializer,
-    K: Serialize + 'a,
-    M: IntoIterator<Item = (&'a K, &'a Secret)>,
+    M: Borrow<BTreeMap<String, Secret>>,
 {
     let mut map = serializer.serialize_map(None)?;
-    for (key, secret) in secrets {
+    for (key, secret) in secrets.borrow() {
         map.serialize_entry(key, secret.expose())?;
     }
     map.end()
+}
+
+/// Writes a secret that may be absent; for texts that are sealed or sent to the runtime.
+///
+/// # Errors
+/// Those of the serializer.
+#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+pub fn expose_optional_in_body<S: Serializer>(
+    secret: &Option<&Secret>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    secret.map(Secret::expose).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -1,0 +1,195 @@
+//! Load, decide, commit, arm: the order in which decisions meet a store.
+//!
+//! These functions are the whole distance between a decision and storage, generic over the store, so that a test
+//! store that dies before or after any write drives the same code as SQLite does.
+
+use cloud_agent_wire::{MessageId, Secret, Timestamp};
+
+use crate::telemetry::LogEvent;
+
+use super::admission::{self, Acknowledgement, AdmissionView};
+use super::claim::{self, DeliveryView, Work};
+use super::command::{Arrival, Ingredients, SendMessage};
+use super::deadline::Deadlines;
+use super::error::{CommandError, StoreError};
+use super::preparation::{self, PrepareSession};
+use super::record::InitialMessage;
+use super::step::{Decision, Step};
+
+/// Where a session is stored.
+pub trait Store {
+    /// What admission of a message, or an update without one, reads; `None` when there is no session.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when a row is unreadable.
+    fn admission_view(
+        &self,
+        message_id: Option<&MessageId>,
+    ) -> Result<Option<AdmissionView>, StoreError>;
+
+    /// What delivery reads; `None` when there is no session.
+    ///
+    /// # Errors
+    /// [`StoreError`]; an unreadable message at the head is not one.
+    fn delivery_view(&self, now: Timestamp) -> Result<Option<DeliveryView>, StoreError>;
+
+    /// The session's first message; `None` when there is no session.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the row is unreadable.
+    fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError>;
+
+    /// The stored deadlines.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn deadlines(&self) -> Result<Deadlines, StoreError>;
+
+    /// Commits the writes of a step, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none of the writes happened.
+    fn commit(&self, step: &Step) -> Result<(), StoreError>;
+
+    /// Arms the alarm at the earliest deadline, or disarms it when there is none.
+    fn arm(&self, deadlines: &Deadlines);
+
+    /// Writes a log line.
+    fn log(&self, event: &LogEvent);
+}
+
+/// Commits a decision step by step, arms the alarm and logs.
+///
+/// When a step fails, what was committed before stays and the alarm is armed for it.
+///
+/// # Errors
+/// The store's, after which the outcome did not happen.
+pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreError> {
+    let Decision { steps, deadlines, log, outcome } = decision;
+    if let Err(error) = steps.iter().try_for_each(|step| store.commit(step)) {
+        store.log(&LogEvent::Fault { place: "commit", reason: error.to_string() });
+        store.arm(&store.deadlines()?);
+        return Err(error);
+    }
+    if !steps.is_empty() {
+        store.arm(&deadlines);
+    }
+    for event in &log {
+        store.log(event);
+    }
+    Ok(outcome)
+}
+
+/// Admits a message.
+///
+/// # Errors
+/// Why it was refused.
+pub fn send_message(
+    store: &impl Store,
+    command: SendMessage,
+    now: Timestamp,
+    ingredients: &Ingredients<'_>,
+) -> Result<Acknowledgement, CommandError> {
+    let view = store
+        .admission_view(Some(&command.message_id))
+        .map_err(|error| unreadable(store, &error))?
+        .ok_or(CommandError::SessionNotFound)?;
+    perform(store, admission::admit(view, command, now, ingredients))
+        .map_err(|_| CommandError::Internal("The message could not be stored; send it again"))?
+}
+
+/// Admits the session's first message.
+///
+/// # Errors
+/// Why it was refused.
+pub fn initiate(
+    store: &impl Store,
+    arrival: Arrival,
+    now: Timestamp,
+    ingredients: &Ingredients<'_>,
+) -> Result<Acknowledgement, CommandError> {
+    let initial = store
+        .initial_message()
+        .map_err(|error| unreadable(store, &error))?
+        .ok_or(CommandError::SessionNotFound)?;
+    send_message(store, SendMessage::initial(initial.intent, arrival), now, ingredients)
+}
+
+/// Rotates the credential without a message.
+///
+/// # Errors
+/// Why the token was refused.
+pub fn rotate(
+    store: &impl Store,
+    token: &Secret,
+    arrival: Arrival,
+    now: Timestamp,
+    ingredients: &Ingredients<'_>,
+) -> Result<(), CommandError> {
+    let view = store
+        .admission_view(None)
+        .map_err(|error| unreadable(store, &error))?
+        .ok_or(CommandError::SessionNotFound)?;
+    let decision = admission::rotate(&view, token, arrival, now, ingredients)?;
+    perform(store, decision)
+        .map_err(|_| CommandError::Internal("The credential could not be stored"))
+}
+
+/// Finds the alarm's next work and makes it durable. `None` when there is no session.
+///
+/// # Errors
+/// The store's.
+pub fn next_work(store: &impl Store, now: Timestamp) -> Result<Option<Work>, StoreError> {
+    loop {
+        let Some(view) = store.delivery_view(now)? else { return Ok(None) };
+        // Each turn of the loop ends or puts back one of at most ten messages, so it comes to an end.
+        match perform(store, claim::next_work(&view, now))? {
+            Work::Again => {}
+            work => return Ok(Some(work)),
+        }
+    }
+}
+
+/// Makes a session.
+///
+/// # Errors
+/// Why it was refused.
+pub fn prepare(
+    store: &impl Store,
+    command: PrepareSession,
+    now: Timestamp,
+    ingredients: [&Ingredients<'_>; 2],
+) -> Result<(), CommandError> {
+    let [credential, secrets] = ingredients;
+    let decision = preparation::prepare(command, now, credential, secrets)?;
+    perform(store, decision).map_err(|_| CommandError::Internal("The session could not be stored"))
+}
+
+/// Repairs what an object that was just constructed finds: it arms the alarm for every stored deadline, and brings
+/// the reading of events forward, since the task that read them died with the object's last incarnation.
+///
+/// # Errors
+/// The store's.
+pub fn wake(store: &impl Store, now: Timestamp) -> Result<(), StoreError> {
+    let Some(view) = store.delivery_view(now)? else { return Ok(()) };
+    store.arm(&view.deadlines);
+    perform(store, claim::on_wake(&view, now))
+}
+
+/// Applies something that came from outside to freshly loaded state.
+///
+/// # Errors
+/// The store's.
+pub fn apply<T>(
+    store: &impl Store,
+    now: Timestamp,
+    decide: impl FnOnce(&DeliveryView) -> Decision<T>,
+) -> Result<Option<T>, StoreError> {
+    let Some(view) = store.delivery_view(now)? else { return Ok(None) };
+    perform(store, decide(&view)).map(Some)
+}
+
+fn unreadable(store: &impl Store, error: &StoreError) -> CommandError {
+    store.log(&LogEvent::Fault { place: "load", reason: error.to_string() });
+    CommandError::Internal("The session could not be read")
+}

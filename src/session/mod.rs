@@ -1,0 +1,24 @@
+//! The session's decisions: pure functions from typed state, a command and the time to typed writes and effects.
+//!
+//! Nothing in here does I/O, reads a clock, makes randomness or holds a platform type; nonces, ids and times are
+//! arguments. That is what lets a native test, or a simulation that dies between any two writes, drive exactly
+//! the code that runs in production.
+//!
+//! One rule shapes every function: *load, decide, commit, perform*. A decision is a list of [`step::Step`]s. Each
+//! step is committed whole or not at all, in order, and nothing outside is touched before the last one is.
+
+pub mod admission;
+pub mod claim;
+pub mod command;
+pub mod credential;
+pub mod deadline;
+pub mod delivery;
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod message;
+pub mod preparation;
+pub mod record;
+pub mod retry;
+pub mod sealing;
+pub mod step;

@@ -1,0 +1,147 @@
+//! Preparation: making a session. No workspace is touched and no credential is tried; the first delivery does that.
+
+use std::collections::BTreeMap;
+
+use cloud_agent_wire::secret::{expose_map_in_body, expose_optional_in_body};
+use cloud_agent_wire::{Generation, Secret, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::LogEvent;
+
+use super::command::{Arrival, Ingredients};
+use super::credential::{CredentialRecord, Pointer};
+use super::deadline::Deadlines;
+use super::error::CommandError;
+use super::record::{InitialMessage, Profile, RepositoryRecord, SessionRecord};
+use super::sealing::SecretKind;
+use super::step::{Decision, Draft, Write};
+
+/// Makes a session.
+#[derive(Debug, Clone)]
+pub struct PrepareSession {
+    /// What the session knows about itself.
+    pub record: SessionRecord,
+    /// What deliveries need.
+    pub profile: Profile,
+    /// Secrets that deliveries need.
+    pub secrets: ProfileSecrets,
+    /// The first message.
+    pub initial: InitialMessage,
+    /// The first credential of a generic git repository, well-formed.
+    pub git_token: Option<Secret>,
+    /// When the request came.
+    pub arrival: Arrival,
+}
+
+/// The secrets that come with preparation, apart from the git token. Stored sealed as one value.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileSecrets {
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// Settings that only the agent understands, JSON text. They may hold keys and headers.
+    #[serde(default)]
+    pub agent_configuration: BTreeMap<String, Secret>,
+    /// Encrypted environment variables, JSON text.
+    #[serde(default)]
+    pub encrypted_secrets: Option<Secret>,
+    /// Where to report what became of messages, JSON text with the headers to send.
+    #[serde(default)]
+    pub callback_target: Option<Secret>,
+}
+
+impl ProfileSecrets {
+    /// The secrets as one text that can be sealed, and nothing else done with.
+    ///
+    /// # Errors
+    /// [`CommandError::Internal`] when they cannot be written as JSON, which does not happen.
+    pub fn to_sealable(&self) -> Result<Secret, CommandError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Exposed<'a> {
+            #[serde(serialize_with = "expose_map_in_body")]
+            env: &'a BTreeMap<String, Secret>,
+            #[serde(serialize_with = "expose_map_in_body")]
+            agent_configuration: &'a BTreeMap<String, Secret>,
+            #[serde(serialize_with = "expose_optional_in_body")]
+            encrypted_secrets: Option<&'a Secret>,
+            #[serde(serialize_with = "expose_optional_in_body")]
+            callback_target: Option<&'a Secret>,
+        }
+        let exposed = Exposed {
+            env: &self.env,
+            agent_configuration: &self.agent_configuration,
+            encrypted_secrets: self.encrypted_secrets.as_ref(),
+            callback_target: self.callback_target.as_ref(),
+        };
+        serde_json::to_string(&exposed)
+            .map(Secret::new)
+            .map_err(|_| CommandError::Internal("The session's secrets could not be stored"))
+    }
+
+    /// Reads what [`Self::to_sealable`] wrote.
+    #[must_use]
+    pub fn from_sealable(text: &Secret) -> Option<Self> {
+        serde_json::from_str(text.expose()).ok()
+    }
+}
+
+/// Decides on preparation: one step that makes the session with its sealed secrets and its first credential.
+///
+/// `nonces` are two: one for the credential, one for the other secrets.
+///
+/// # Errors
+/// A secret cannot be sealed.
+pub fn prepare(
+    command: PrepareSession,
+    now: Timestamp,
+    credential_ingredients: &Ingredients<'_>,
+    secrets_ingredients: &Ingredients<'_>,
+) -> Result<Decision<()>, CommandError> {
+    let PrepareSession { record, profile, secrets, initial, git_token, arrival } = command;
+    let cannot_seal = |_| CommandError::Internal("The session's secrets could not be stored");
+    let mut draft = Draft::new(Deadlines::default());
+    let context = record.sealing_context();
+    let sealed = secrets_ingredients
+        .ring
+        .seal(SecretKind::Profile, context, &secrets.to_sealable()?, &secrets_ingredients.nonce)
+        .map_err(cannot_seal)?;
+    draft.log(LogEvent::SessionPrepared { repository: kind(&record.repository) });
+    let token = git_token.filter(|_| record.repository.uses_session_credential());
+    let credential = match token {
+        None => None,
+        Some(token) => {
+            let ring = credential_ingredients.ring;
+            let nonce = &credential_ingredients.nonce;
+            Some(CredentialRecord {
+                generation: Generation::default().next(),
+                updated_at: now,
+                sealed: ring.seal(SecretKind::GitToken, context, &token, nonce).map_err(cannot_seal)?,
+                fingerprint: ring.fingerprint(&token),
+                pointer: Pointer { message_id: None, stamp: arrival.stamp(now) },
+                skips: 0,
+            })
+        }
+    };
+    draft.write(Write::CreateSession { record: Box::new(record), profile, initial });
+    draft.write(Write::PutSecret(SecretKind::Profile, sealed));
+    if let Some(credential) = credential {
+        draft.log(LogEvent::CredentialRotated {
+            message_id: None,
+            generation: credential.generation,
+            changed: true,
+            fingerprint: credential.fingerprint.clone(),
+        });
+        draft.write(Write::PutCredential(credential));
+    }
+    Ok(draft.finish(()))
+}
+
+const fn kind(repository: &RepositoryRecord) -> &'static str {
+    match repository {
+        RepositoryRecord::Github { .. } => "github",
+        RepositoryRecord::Gitlab { .. } => "gitlab",
+        RepositoryRecord::Git { .. } => "git",
+    }
+}

@@ -1,0 +1,139 @@
+//! Writes as data. A step is a list of writes that is committed whole or not at all.
+
+use cloud_agent_wire::{Intent, MessageId, Timestamp};
+
+use crate::telemetry::LogEvent;
+
+use super::credential::{CredentialRecord, Marker};
+use super::deadline::{DeadlineKind, Deadlines};
+use super::event::EventDraft;
+use super::message::{MessageState, QueuePosition};
+use super::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
+use super::sealing::{Sealed, SecretKind};
+
+/// One change of storage.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Makes the session. Only preparation does.
+    CreateSession {
+        /// The record.
+        record: Box<SessionRecord>,
+        /// What deliveries need.
+        profile: Profile,
+        /// The first message.
+        initial: InitialMessage,
+    },
+    /// Replaces the session's record.
+    PutRecord(Box<SessionRecord>),
+    /// Stores a sealed secret other than the git token, which the credential holds.
+    PutSecret(SecretKind, Sealed),
+    /// Replaces the credential together with its pointer.
+    PutCredential(CredentialRecord),
+    /// Adds or replaces a message's marker.
+    PutMarker(Marker),
+    /// Removes a message's marker or abandoned entry.
+    RemoveMarker(MessageId),
+    /// Turns markers whose time has come into abandoned entries.
+    AbandonMarkers {
+        /// Markers that expire at or before this moment.
+        expired_at: Timestamp,
+    },
+    /// Appends a message to the queue.
+    AppendMessage {
+        /// Its content.
+        intent: Intent,
+        /// When it was admitted.
+        created_at: Timestamp,
+    },
+    /// Changes the state of a message.
+    PutMessageState {
+        /// The message.
+        position: QueuePosition,
+        /// Its new state.
+        state: MessageState,
+    },
+    /// Appends an event to the log.
+    AppendEvent(EventDraft),
+    /// Replaces what is known about the runtime.
+    PutRuntimeLink(RuntimeLink),
+    /// Sets or clears a deadline.
+    PutDeadline(DeadlineKind, Option<Timestamp>),
+}
+
+/// Writes that are committed together.
+pub type Step = Vec<Write>;
+
+/// What a decision wants to happen, in this order: the steps one by one, the alarm, the log lines, the outcome.
+#[derive(Debug)]
+pub struct Decision<T> {
+    /// The steps to commit.
+    pub steps: Vec<Step>,
+    /// The deadlines after the last step; the alarm follows them.
+    pub deadlines: Deadlines,
+    /// What to log once the steps are committed.
+    pub log: Vec<LogEvent>,
+    /// What the caller acts on.
+    pub outcome: T,
+}
+
+impl<T> Decision<T> {
+    /// A decision that writes nothing.
+    pub fn unchanged(deadlines: Deadlines, outcome: T) -> Self {
+        Self { steps: Vec::new(), deadlines, log: Vec::new(), outcome }
+    }
+}
+
+/// Collects the writes of one step and the log lines that belong to it.
+#[derive(Debug)]
+pub struct Draft {
+    before: Deadlines,
+    /// The deadlines as the step leaves them; differences become writes.
+    pub deadlines: Deadlines,
+    writes: Step,
+    log: Vec<LogEvent>,
+}
+
+impl Draft {
+    /// Starts a step from the stored deadlines.
+    #[must_use]
+    pub fn new(deadlines: Deadlines) -> Self {
+        Self { before: deadlines.clone(), deadlines, writes: Vec::new(), log: Vec::new() }
+    }
+
+    /// Adds a write.
+    pub fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    /// Adds a log line.
+    pub fn log(&mut self, event: LogEvent) {
+        self.log.push(event);
+    }
+
+    /// Sets a deadline unless an earlier one is stored.
+    pub fn set_deadline_no_later(&mut self, kind: DeadlineKind, at: Timestamp) {
+        if self.deadlines.get(kind).is_none_or(|stored| stored > at) {
+            self.deadlines.set(kind, Some(at));
+        }
+    }
+
+    /// Ends the step.
+    pub fn finish<T>(mut self, outcome: T) -> Decision<T> {
+        let step = self.end_step();
+        let steps = if step.is_empty() { Vec::new() } else { vec![step] };
+        Decision { steps, deadlines: self.deadlines, log: self.log, outcome }
+    }
+
+    /// Ends the step and begins the next one.
+    pub fn end_step(&mut self) -> Step {
+        let mut step = std::mem::take(&mut self.writes);
+        for kind in DeadlineKind::ALL.iter().copied() {
+            let at = self.deadlines.get(kind);
+            if at != self.before.get(kind) {
+                step.push(Write::PutDeadline(kind, at));
+            }
+        }
+        self.before = self.deadlines.clone();
+        step
+    }
+}
