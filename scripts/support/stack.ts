@@ -35,6 +35,7 @@ export class Stack {
   readonly secrets: Secrets;
   readonly runtime: RuntimeProcess;
   readonly worker: WorkerProcess;
+  readonly originCredentials: OriginCredentials;
   /** Heads and bodies of all replies to clients of this stack, for tests that look for what must not be there. */
   readonly replies: string[] = [];
   readonly #removeFolder: boolean;
@@ -44,12 +45,14 @@ export class Stack {
     secrets: Secrets;
     runtime: RuntimeProcess;
     worker: WorkerProcess;
+    originCredentials: OriginCredentials;
     removeFolder: boolean;
   }) {
     this.folder = parts.folder;
     this.secrets = parts.secrets;
     this.runtime = parts.runtime;
     this.worker = parts.worker;
+    this.originCredentials = parts.originCredentials;
     this.#removeFolder = parts.removeFolder;
   }
 
@@ -92,11 +95,12 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const secrets = freshSecrets();
   const allowed: Variables =
     options.allowedHosts === undefined ? {} : { DEV_ALLOWED_HOSTS: options.allowedHosts.join(",") };
+  const originCredentials = options.originCredentials ?? "helper";
   const runtime = await RuntimeProcess.start({
     variables: {
       ...allowed,
       RUNTIME_TOKEN: secrets.RUNTIME_TOKEN,
-      ORIGIN_CREDENTIALS: options.originCredentials ?? "helper",
+      ORIGIN_CREDENTIALS: originCredentials,
       ...options.runtime,
       WORKSPACE_ROOT: join(folder, "workspaces"),
     },
@@ -115,7 +119,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       },
     });
     const removeFolder = options.folder === undefined;
-    return new Stack({ folder, secrets, runtime, worker, removeFolder });
+    return new Stack({ folder, secrets, runtime, worker, originCredentials, removeFolder });
   } catch (error) {
     await runtime.stop();
     throw error;

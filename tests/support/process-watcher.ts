@@ -29,11 +29,14 @@ export class ProcessWatcher {
       workerData: needles,
     });
     await once(thread, "message");
+    // A program that fails before it asks for the result must be able to end.
+    thread.unref();
     return new ProcessWatcher(thread);
   }
 
   /** Ends watching and tells what was seen. */
   async stop(): Promise<Watch> {
+    this.#thread.ref();
     this.#thread.postMessage("stop");
     const [watch] = (await once(this.#thread, "message")) as [Watch];
     await this.#thread.terminate();
