@@ -1,0 +1,106 @@
+//! Every bound in one table, so that none is written twice and their relations are checked at compile time.
+//!
+//! Units are part of the names. *Characters* are UTF-16 code units, which is what JavaScript clients count.
+
+// Requests.
+
+/// Largest request body. Larger ones are answered with `PAYLOAD_TOO_LARGE`.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Most calls in one batched request.
+pub const BATCH_CALLS_MAX: usize = 10;
+/// Longest procedure path that an error repeats; a longer one is cut.
+pub const ECHOED_PATH_CHARS_MAX: usize = 128;
+/// Longest `Authorization` header that is looked at.
+pub const AUTHORIZATION_BYTES_MAX: usize = 8 * 1024;
+/// Longest user id.
+pub const USER_ID_CHARS_MAX: usize = 128;
+
+// Turns.
+
+/// Longest prompt, and longest arguments of a slash command.
+pub const PROMPT_CHARS_MAX: usize = 100_000;
+/// Longest name of a slash command.
+pub const COMMAND_CHARS_MAX: usize = 255;
+/// Most files attached to a prompt.
+pub const ATTACHMENT_FILES_MAX: usize = 5;
+/// Longest name of an attached file.
+pub const FILE_NAME_BYTES_MAX: usize = 128;
+/// Longest mode, which is the slug of an agent.
+pub const MODE_CHARS_MAX: usize = 100;
+/// Longest name of a model.
+pub const MODEL_CHARS_MAX: usize = 255;
+/// Longest variant of a model.
+pub const VARIANT_CHARS_MAX: usize = 50;
+
+// Credentials.
+
+/// Longest git token; every byte is one of 0x21 to 0x7E.
+pub const GIT_TOKEN_BYTES_MAX: usize = 4096;
+
+// Sessions.
+
+/// Longest `owner/name` of a GitHub repository.
+pub const GITHUB_REPO_BYTES_MAX: usize = 255;
+/// Longest additional system prompt.
+pub const SYSTEM_PROMPT_CHARS_MAX: usize = 10_000;
+/// Longest name of the platform that a session was created on.
+pub const CREATED_ON_PLATFORM_CHARS_MAX: usize = 100;
+/// Most environment variables, and most encrypted secrets.
+pub const ENV_ENTRIES_MAX: usize = 50;
+/// Longest name of an environment variable.
+pub const ENV_NAME_CHARS_MAX: usize = 128;
+/// Longest value of an environment variable.
+pub const ENV_VALUE_CHARS_MAX: usize = 4096;
+/// Longest base64 text of an encrypted secret: a value of the longest kind in UTF-8, nonce and tag.
+pub const ENCRYPTED_DATA_BYTES_MAX: usize = 20 * 1024;
+/// Longest base64 text of an encrypted secret's wrapped key: RSA up to 8,192 bits.
+pub const ENCRYPTED_KEY_BYTES_MAX: usize = 2048;
+/// Most setup commands.
+pub const SETUP_COMMANDS_MAX: usize = 20;
+/// Longest setup command.
+pub const SETUP_COMMAND_CHARS_MAX: usize = 500;
+/// Most MCP servers.
+pub const MCP_SERVERS_MAX: usize = 20;
+/// Longest name of an MCP server.
+pub const MCP_SERVER_NAME_CHARS_MAX: usize = 100;
+/// Most runtime agents.
+pub const RUNTIME_AGENTS_MAX: usize = 100;
+/// Most JSON that only the agent understands (MCP servers, skills, agents, commands), in sum.
+pub const PASS_THROUGH_BYTES_MAX: usize = 256 * 1024;
+/// Most headers of a callback.
+pub const CALLBACK_HEADERS_MAX: usize = 50;
+/// Longest name of a callback's header.
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+/// Longest value of a callback's header.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4096;
+
+// The session object.
+
+/// Most messages that wait in a session's queue.
+pub const QUEUE_MESSAGES_MAX: usize = 10;
+
+/// Most bytes that the platform stores in one row.
+const ROW_BYTES_MAX: usize = 2_000_000;
+/// Most bytes that one character takes in JSON text (`\u0000`).
+const JSON_BYTES_PER_CHAR_MAX: usize = 6;
+
+const _: () = assert!(
+    PROMPT_CHARS_MAX * JSON_BYTES_PER_CHAR_MAX < BODY_BYTES_MAX,
+    "the longest prompt fits a body in any JSON spelling"
+);
+const _: () = assert!(
+    BODY_BYTES_MAX < ROW_BYTES_MAX,
+    "whatever fits a body fits a row"
+);
+const _: () = assert!(
+    BATCH_CALLS_MAX <= QUEUE_MESSAGES_MAX,
+    "one batch of messages can be admitted by an idle session"
+);
+const _: () = assert!(
+    GIT_TOKEN_BYTES_MAX < AUTHORIZATION_BYTES_MAX && PASS_THROUGH_BYTES_MAX < BODY_BYTES_MAX,
+    "parts are smaller than what holds them"
+);
+const _: () = assert!(
+    ENV_VALUE_CHARS_MAX * 3 * 4 / 3 + 64 <= ENCRYPTED_DATA_BYTES_MAX,
+    "every value that may be plain may also be encrypted"
+);

@@ -1,0 +1,71 @@
+//! Inputs that only name a session, or a session and a message.
+
+use cloud_agent_wire::{MessageId, SessionId};
+use serde::Deserialize;
+
+use super::Input;
+use super::text::Id;
+use crate::trpc::issue::Issue;
+
+macro_rules! plain_inputs {
+    ($($name:ident),+) => {
+        $(impl Input for $name {
+            type Fields<'de> = Self;
+            type Rules = ();
+
+            fn check(fields: Self, (): &()) -> Result<Self, Vec<Issue>> {
+                Ok(fields)
+            }
+        })+
+    };
+}
+
+plain_inputs!(
+    InitiateSession,
+    GetSession,
+    GetMessageResult,
+    InterruptSession,
+    DeleteSession
+);
+
+/// The input of `initiateFromKilocodeSessionV2`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InitiateSession {
+    /// The session.
+    pub cloud_agent_session_id: Id<SessionId>,
+}
+
+/// The input of `getSession`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetSession {
+    /// The session.
+    pub cloud_agent_session_id: Id<SessionId>,
+}
+
+/// The input of `getMessageResult`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GetMessageResult {
+    /// The session.
+    pub cloud_agent_session_id: Id<SessionId>,
+    /// The message.
+    pub message_id: Id<MessageId>,
+}
+
+/// The input of `interruptSession`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterruptSession {
+    /// The session.
+    pub session_id: Id<SessionId>,
+}
+
+/// The input of `deleteSession`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteSession {
+    /// The session.
+    pub session_id: Id<SessionId>,
+}
