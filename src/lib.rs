@@ -14,7 +14,12 @@
 )]
 
 pub mod auth;
+pub mod commands;
+pub mod config;
 pub mod limits;
+pub mod mint;
+pub mod ndjson;
+pub mod projection;
 pub mod session;
 pub mod telemetry;
 pub mod trpc;
