@@ -10,7 +10,6 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs, parseEnv } from "node:util";
 import { buildRuntime, buildWorker } from "./build.mjs";
-import { projectRoot } from "./setup/paths.mjs";
 import {
   pick,
   REQUIRED_SECRETS,
@@ -25,7 +24,8 @@ import { freshSecrets } from "./support/secrets.ts";
 import { waitFor } from "./support/wait.ts";
 import { WorkerProcess } from "./support/worker-process.ts";
 
-const VARIABLES_FILE = join(projectRoot, ".dev.vars");
+/** In the working folder, which npm makes the root of the checkout. */
+const VARIABLES_FILE = ".dev.vars";
 const DEFAULT_PORT = 8787;
 
 /** A mistake of the person at the terminal: one line, and no stack. */
@@ -85,7 +85,7 @@ function readOptions(): Options {
   return {
     port: readPort("--port", values.port ?? String(DEFAULT_PORT)),
     runtimePort: readPort("--runtime-port", values["runtime-port"] ?? "0"),
-    stateFolder: resolve(values["state-dir"] ?? join(projectRoot, ".dev-state")),
+    stateFolder: resolve(values["state-dir"] ?? ".dev-state"),
     init: values.init ?? false,
   };
 }
