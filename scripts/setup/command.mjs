@@ -69,3 +69,12 @@ export function runLogged({ program, args, cwd, env = process.env, log, limitMs 
     child.once("close", (status) => finish(status ?? undefined));
   });
 }
+
+/**
+ * `env` without the settings of a surrounding cargo build: they would change what set-up compiles
+ * and where it lands.
+ */
+export function withoutCargoSettings(env) {
+  const foreign = /^(CARGO_(BUILD|TARGET|ENCODED|PROFILE|UNSTABLE)|RUST(C|DOC)?(FLAGS|_WRAPPER)?$)/;
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)));
+}

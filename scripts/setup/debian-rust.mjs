@@ -4,7 +4,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { answerOf, runStep } from "./command.mjs";
+import { answerOf, runStep, withoutCargoSettings } from "./command.mjs";
 import { asRoot, hasApt, installedVersion, installPackages } from "./debian-packages.mjs";
 import { logFile } from "./paths.mjs";
 import { say } from "./report.mjs";
@@ -76,12 +76,6 @@ async function buildStd(work, target) {
     log: logFile("wasm-std"),
     failure: `Rust's standard library cannot be built for ${target}.`,
   });
-}
-
-/** Settings of the surrounding build would change what is built and where it lands. */
-function withoutCargoSettings(env) {
-  const foreign = /^(CARGO_(BUILD|TARGET|ENCODED|PROFILE|UNSTABLE)|RUST(C|DOC)?(FLAGS|_WRAPPER)?$)/;
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)));
 }
 
 /** Puts the libraries in place with one rename, so that no build ever sees half of them. */
