@@ -1,0 +1,235 @@
+//! What a failed git child or setup command means. Reads what git printed, and returns words of a table only.
+
+use std::time::Duration;
+
+use cloud_agent_wire::FailureSubtype;
+
+use crate::process::{Ending, Outcome};
+
+/// What the child was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Talking to the remote.
+    Transfer,
+    /// Writing the working tree.
+    Checkout,
+    /// Anything else that needs no remote.
+    Local,
+    /// A setup command of the session.
+    Setup,
+}
+
+const STORAGE: &[&str] = &["no space left on device", "disk quota exceeded"];
+const RATE: &[&str] = &[
+    "returned error: 429",
+    "http 429",
+    "rate limit",
+    "too many requests",
+];
+const AUTHENTICATION: &[&str] = &[
+    "authentication failed",
+    "could not read username",
+    "could not read password",
+    "terminal prompts disabled",
+    "returned error: 401",
+    "returned error: 403",
+    "http 401",
+    "http 403",
+    "http basic: access denied",
+];
+const NETWORK: &[&str] = &[
+    "remote end hung up",
+    "connection reset",
+    "connection refused",
+    "connection timed out",
+    "timed out",
+    "could not resolve host",
+    "failed to connect",
+    "couldn't connect",
+    "early eof",
+    "rpc failed",
+    "unexpected disconnect",
+    "operation too slow",
+    "empty reply from server",
+    "ssl",
+    "certificate",
+    "returned error: 5",
+];
+const BRANCH: &[&str] = &["couldn't find remote ref", "could not find remote branch"];
+const PACK: &[&str] = &[
+    "index-pack failed",
+    "invalid index-pack output",
+    "pack is corrupted",
+    "pack has bad object",
+    "inflate",
+    "is corrupt",
+    "bad pack header",
+];
+const CONFLICT: &[&str] = &[
+    "would be overwritten by checkout",
+    "would be overwritten by merge",
+    "please commit your changes or stash them",
+];
+
+/// Names the failure of a child that did not succeed.
+///
+/// `low_speed` is the time after which git itself gives up a stalled transfer. It then claims that the
+/// authentication failed when the server had asked for it before: silence decides, not that claim.
+pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) -> FailureSubtype {
+    let timed_out = match operation {
+        Operation::Transfer => FailureSubtype::GitCloneTimeout,
+        Operation::Checkout => FailureSubtype::GitCheckoutTimeout,
+        Operation::Local => FailureSubtype::WorkspaceSetupUnknown,
+        Operation::Setup => FailureSubtype::SetupCommandTimeout,
+    };
+    if outcome.ending == Ending::TimedOut {
+        return timed_out;
+    }
+    let printed = [outcome.stderr.as_slice(), outcome.stdout.as_slice()].concat();
+    let printed = String::from_utf8_lossy(&printed).to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
+    if says(STORAGE) {
+        return FailureSubtype::SandboxStorageFull;
+    }
+    match operation {
+        Operation::Setup => FailureSubtype::SetupCommandFailed,
+        Operation::Checkout if says(CONFLICT) => FailureSubtype::GitCheckoutConflict,
+        Operation::Transfer if outcome.silent >= low_speed => timed_out,
+        Operation::Transfer if says(RATE) => FailureSubtype::GitRateLimited,
+        Operation::Transfer if says(AUTHENTICATION) => FailureSubtype::GitAuthenticationFailed,
+        Operation::Transfer if says(BRANCH) => FailureSubtype::GitBranchMissing,
+        Operation::Transfer if says(NETWORK) => FailureSubtype::GitNetworkFailed,
+        _ if says(PACK) => FailureSubtype::GitPackCorrupt,
+        _ => FailureSubtype::WorkspaceSetupUnknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cloud_agent_wire::FailureSubtype as Subtype;
+
+    use super::{Operation, classify};
+    use crate::process::{Ending, Outcome};
+
+    fn failure(operation: Operation, ending: Ending, silent: u64, stderr: &str) -> Subtype {
+        let outcome = Outcome {
+            ending,
+            elapsed: Duration::from_secs(40),
+            silent: Duration::from_secs(silent),
+            stdout: Vec::new(),
+            stderr: stderr.as_bytes().to_vec(),
+        };
+        classify(operation, &outcome, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn what_git_prints_becomes_a_word_of_the_table() {
+        let failed = Ending::Exited(128);
+        for (operation, stderr, expected) in [
+            (
+                Operation::Transfer,
+                "fatal: Authentication failed for 'https://h/r/'",
+                Subtype::GitAuthenticationFailed,
+            ),
+            (
+                Operation::Transfer,
+                "error: The requested URL returned error: 403",
+                Subtype::GitAuthenticationFailed,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: could not read Username for 'https://h': terminal prompts disabled",
+                Subtype::GitAuthenticationFailed,
+            ),
+            (
+                Operation::Transfer,
+                "The requested URL returned error: 429",
+                Subtype::GitRateLimited,
+            ),
+            (
+                Operation::Transfer,
+                "The requested URL returned error: 503",
+                Subtype::GitNetworkFailed,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: unable to access: Could not resolve host: h",
+                Subtype::GitNetworkFailed,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: the remote end hung up unexpectedly\nfatal: early EOF\nfatal: fetch-pack: invalid index-pack output",
+                Subtype::GitNetworkFailed,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: pack has bad object at offset 12: inflate returned -3\nfatal: index-pack failed",
+                Subtype::GitPackCorrupt,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: couldn't find remote ref refs/pull/9/head",
+                Subtype::GitBranchMissing,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: write error: No space left on device\nfatal: Authentication failed",
+                Subtype::SandboxStorageFull,
+            ),
+            (
+                Operation::Transfer,
+                "fatal: repository 'https://h/r/' not found",
+                Subtype::WorkspaceSetupUnknown,
+            ),
+            (
+                Operation::Checkout,
+                "error: Your local changes to the following files would be overwritten by checkout:",
+                Subtype::GitCheckoutConflict,
+            ),
+            (
+                Operation::Checkout,
+                "Authentication failed",
+                Subtype::WorkspaceSetupUnknown,
+            ),
+            (
+                Operation::Setup,
+                "npm ERR! http 403",
+                Subtype::SetupCommandFailed,
+            ),
+            (
+                Operation::Setup,
+                "cp: No space left on device",
+                Subtype::SandboxStorageFull,
+            ),
+            (
+                Operation::Local,
+                "fatal: bad thing",
+                Subtype::WorkspaceSetupUnknown,
+            ),
+        ] {
+            assert_eq!(failure(operation, failed, 0, stderr), expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn a_stalled_server_is_a_timeout_whatever_git_claims() {
+        let claim = "fatal: Authentication failed for 'https://h/r/'";
+        let transfer = Operation::Transfer;
+        for (ending, silent) in [(Ending::TimedOut, 0), (Ending::Exited(128), 30)] {
+            assert_eq!(
+                failure(transfer, ending, silent, claim),
+                Subtype::GitCloneTimeout
+            );
+        }
+        assert_eq!(
+            failure(Operation::Checkout, Ending::TimedOut, 0, ""),
+            Subtype::GitCheckoutTimeout
+        );
+        assert_eq!(
+            failure(Operation::Setup, Ending::TimedOut, 0, ""),
+            Subtype::SetupCommandTimeout
+        );
+    }
+}

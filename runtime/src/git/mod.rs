@@ -1,0 +1,12 @@
+//! Running git: what it is told, how it is watched, and what its failures mean.
+
+pub mod classify;
+pub mod config_file;
+pub mod credential_file;
+pub mod credential_helper;
+pub mod plan;
+pub mod progress;
+pub mod remote;
+pub mod run;
+pub mod url_encoding;
+pub mod version;

@@ -1,0 +1,64 @@
+//! How a user name and a token are written into a URL.
+
+use cloud_agent_wire::{Credential, GitUrl, Secret};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Everything but letters, digits and `-._~`: `%41` in a token must not turn into `A`.
+const USERINFO: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Percent-encodes a user name or a token.
+pub fn encode_userinfo(text: &str) -> String {
+    utf8_percent_encode(text, USERINFO).to_string()
+}
+
+/// The URL with the credential in it.
+pub fn authenticated_url(url: &GitUrl, credential: &Credential) -> Secret {
+    Secret::new(format!(
+        "{}://{}:{}@{}{}",
+        url.scheme(),
+        encode_userinfo(&credential.username),
+        encode_userinfo(credential.token.expose()),
+        url.authority(),
+        url.path(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_agent_wire::{AllowedHosts, Credential, GitUrl, Secret};
+
+    use super::authenticated_url;
+
+    #[test]
+    fn every_byte_that_means_something_in_a_url_is_encoded() {
+        let allowed = AllowedHosts::parse("127.0.0.1:8811").expect("the list is valid");
+        for (url, token, expected) in [
+            (
+                "https://h/r.git",
+                "abc-._~9",
+                "https://x-access-token:abc-._~9@h/r.git",
+            ),
+            (
+                "https://h/r.git",
+                r"a@b:c/d#e?f%41+g",
+                "https://x-access-token:a%40b%3Ac%2Fd%23e%3Ff%2541%2Bg@h/r.git",
+            ),
+            (
+                "http://127.0.0.1:8811/r.git",
+                r#""'\$;&!"#,
+                "http://x-access-token:%22%27%5C%24%3B%26%21@127.0.0.1:8811/r.git",
+            ),
+        ] {
+            let url = GitUrl::parse(url, &allowed).expect("the row is valid");
+            let credential = Credential {
+                username: "x-access-token".to_owned(),
+                token: Secret::new(token.to_owned()),
+            };
+            assert_eq!(authenticated_url(&url, &credential).expose(), expected);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Every bound of the runtime in one table.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Longest JSON body in bytes.
+pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest attachment in bytes.
+pub const ATTACHMENT_BYTES_MAX: u64 = 5 * 1024 * 1024;
+/// Longest time that one `GET …/events` stays open.
+pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Setup commands of a workspace.
+pub const SETUP_COMMANDS_MAX: usize = 20;
+/// Longest setup command in bytes.
+pub const SETUP_COMMAND_BYTES_MAX: usize = 4096;
+/// Environment variables of a session.
+pub const ENV_ENTRIES_MAX: usize = 256;
+/// Longest name of an environment variable in bytes.
+pub const ENV_NAME_BYTES_MAX: usize = 256;
+/// Longest value of an environment variable in bytes.
+pub const ENV_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Longest git token in bytes.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// Shortest bearer token of the runtime in bytes.
+pub const RUNTIME_TOKEN_BYTES_MIN: usize = 16;
+/// Longest user name for git, and longest author name and address, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Unacknowledged bytes of a session's journal before reading of the agent's output stops.
+pub const JOURNAL_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Part of [`JOURNAL_BYTES_MAX`] that output may not use, so that the ends of turns always find room.
+pub const JOURNAL_BYTES_RESERVED: u64 = 256 * 1024;
+/// Size at which a journal segment is closed and the next one begun.
+pub const JOURNAL_SEGMENT_BYTES: u64 = 512 * 1024;
+const _: () = assert!(JOURNAL_BYTES_RESERVED < JOURNAL_BYTES_MAX);
+const _: () = assert!(JOURNAL_SEGMENT_BYTES * 4 <= JOURNAL_BYTES_MAX);
+
+/// Longest line of JSON that the agent may print, in bytes; a longer one is shown as cut text.
+pub const JSON_LINE_BYTES_MAX: usize = 256 * 1024;
+/// Longest line of text that is shown, in bytes.
+pub const TEXT_LINE_BYTES_MAX: usize = 8 * 1024;
+const _: () = assert!((JSON_LINE_BYTES_MAX as u64) < JOURNAL_BYTES_MAX - JOURNAL_BYTES_RESERVED);
+
+/// Most of a git child's output that is kept for classification, in bytes.
+pub const CAPTURED_BYTES_MAX: usize = 64 * 1024;
+/// Largest git configuration file that is rewritten, in bytes.
+pub const GIT_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Shortest value that is redacted: shorter ones are ordinary words.
+pub const REDACTED_BYTES_MIN: usize = 6;
+/// Tokens of a session that are remembered for redaction.
+pub const REDACTED_TOKENS_MAX: usize = 32;
+
+/// Time between two progress events of the same step.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
+/// Time that an interrupted agent has between the polite and the final signal.
+pub const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
+/// Time that pipes may stay open after their process has ended.
+pub const PIPE_GRACE: Duration = Duration::from_secs(2);
+/// Time that everything has to end in when the runtime is told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
+/// Time that resolving the remote's name may take.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait between two tries to take `config.lock`, and how many there are.
+pub const CONFIG_LOCK_WAIT: Duration = Duration::from_millis(50);
+/// Tries to take `config.lock`.
+pub const CONFIG_LOCK_TRIES: u32 = 5;
+
+/// How long preparing may take, step by step.
+///
+/// The environment variable `RUNTIME_TEST_DEADLINES`, a JSON object of these fields in milliseconds, shortens
+/// them for tests.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deadlines {
+    /// Clone, fetch, checkout, setup command and push: longest silence.
+    #[serde(rename = "inactivityMs", deserialize_with = "millis")]
+    pub inactivity: Duration,
+    /// Clone, fetch, checkout, setup command and push: longest run.
+    #[serde(rename = "hardMs", deserialize_with = "millis")]
+    pub hard: Duration,
+    /// Other git commands.
+    #[serde(rename = "shortMs", deserialize_with = "millis")]
+    pub short: Duration,
+    /// The whole preparation.
+    #[serde(rename = "preparationMs", deserialize_with = "millis")]
+    pub preparation: Duration,
+    /// After this much time below 1,000 bytes a second git gives up a transfer itself. Whole seconds.
+    #[serde(rename = "lowSpeedMs", deserialize_with = "millis")]
+    pub low_speed: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            inactivity: Duration::from_secs(120),
+            hard: Duration::from_secs(300),
+            short: Duration::from_secs(120),
+            preparation: Duration::from_secs(8 * 60),
+            low_speed: Duration::from_secs(30),
+        }
+    }
+}
+
+fn millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}

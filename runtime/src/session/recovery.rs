@@ -1,0 +1,79 @@
+//! What a start does about the sessions that an earlier process left.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use cloud_agent_wire::{Generation, RuntimeEvent, SessionId};
+
+use super::worker::{shutdown_failure, terminal_state};
+use crate::context::Context;
+use crate::journal::{AppendError, Journal};
+use crate::store::files;
+use crate::store::records::{self, TurnRecord, WorkspaceRecord};
+use crate::workspace::cold;
+
+/// Clears away half workspaces and deleted sessions, and ends the turns that were not over.
+///
+/// # Errors
+/// Those of the file system when the store itself cannot be read. Trouble with one session is logged only.
+pub fn recover(context: &Arc<Context>) -> io::Result<()> {
+    for id in context.store.sessions()? {
+        if let Err(error) = recover_session(context, &id) {
+            tracing::error!(session = %id, error = %error, "a session could not be recovered");
+        }
+    }
+    Ok(())
+}
+
+fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
+    let paths = context.store.session(id);
+    if context.store.is_deleted(id) {
+        return files::remove_directory(paths.base());
+    }
+    context.store.create_session(id)?;
+    files::remove_temporaries(paths.base())?;
+    files::remove_temporaries(&paths.runtime())?;
+    if records::read::<WorkspaceRecord>(&paths.workspace_record())?.is_none() {
+        cold::remove(&paths)?;
+    }
+    let open = records::open_turns(&paths)?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut ended = HashMap::new();
+    let journal = Journal::open(&paths.journal(), |event| {
+        if let Some((message, submission, state)) = terminal_state(&event.event) {
+            ended.insert((message.clone(), submission), state);
+        }
+    })?;
+    let generation: Option<Generation> = records::read(&paths.generation())?;
+    for record in open {
+        let key = (record.message_id.clone(), record.submission);
+        let state = if let Some(state) = ended.get(&key) {
+            *state
+        } else {
+            tracing::warn!(session = %id, message = %record.message_id, "ended a turn that an earlier process left");
+            let failure = shutdown_failure(record.started, generation.unwrap_or_default());
+            append(
+                &journal,
+                RuntimeEvent::Error {
+                    message_id: record.message_id.clone(),
+                    submission: record.submission,
+                    failure,
+                },
+            )?;
+            cloud_agent_wire::TurnState::Failed
+        };
+        records::write_turn(&paths, &TurnRecord { state, ..record })?;
+    }
+    Ok(())
+}
+
+fn append(journal: &Journal, event: RuntimeEvent) -> io::Result<()> {
+    match journal.append(event) {
+        Ok(_) => Ok(()),
+        Err(AppendError::Disk(error)) => Err(error),
+        Err(AppendError::Full | AppendError::Closed) => Err(io::ErrorKind::StorageFull.into()),
+    }
+}

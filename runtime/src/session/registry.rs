@@ -1,0 +1,109 @@
+//! The sessions that are open in this process.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cloud_agent_wire::SessionId;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
+use crate::context::Context;
+use crate::git::run::blocking;
+use crate::journal::Journal;
+use crate::store::files;
+
+/// Opens sessions when they are asked for.
+pub struct Registry {
+    context: Arc<Context>,
+    open: Mutex<HashMap<SessionId, Arc<Session>>>,
+    stop: CancellationToken,
+}
+
+impl Registry {
+    /// No session is open yet.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            open: Mutex::new(HashMap::new()),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// A session that exists; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn find(&self, id: &SessionId) -> io::Result<Option<Arc<Session>>> {
+        let mut open = self.open.lock().await;
+        if let Some(session) = open.get(id) {
+            return Ok(Some(Arc::clone(session)));
+        }
+        let exists = self.context.store.session(id).runtime().exists();
+        if exists {
+            self.open(&mut open, id).await.map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// A session, made if it does not exist yet.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn find_or_create(&self, id: &SessionId) -> io::Result<Arc<Session>> {
+        let mut open = self.open.lock().await;
+        if let Some(session) = open.get(id) {
+            return Ok(Arc::clone(session));
+        }
+        self.open(&mut open, id).await
+    }
+
+    async fn open(
+        &self,
+        open: &mut HashMap<SessionId, Arc<Session>>,
+        id: &SessionId,
+    ) -> io::Result<Arc<Session>> {
+        if self.stop.is_cancelled() || self.context.store.is_deleted(id) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (context, session_id) = (Arc::clone(&self.context), id.clone());
+        let journal = blocking(move || {
+            let paths = context.store.create_session(&session_id)?;
+            Journal::open(&paths.journal(), |_| {})
+        })
+        .await?;
+        let stop = self.stop.child_token();
+        let session = Session::start(id.clone(), &self.context, journal, stop)?;
+        open.insert(id.clone(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Stops everything of a session and removes it for good.
+    ///
+    /// # Errors
+    /// Those of the file system; the session stays deleted, and the next start removes the rest.
+    pub async fn delete(&self, id: &SessionId) -> io::Result<()> {
+        self.context.store.bury(id)?;
+        let session = self.open.lock().await.remove(id);
+        if let Some(session) = session {
+            session.deleted.store(true, Ordering::Release);
+            session.journal.close();
+            session.stop().await;
+        }
+        let base = self.context.store.session(id).base().to_owned();
+        tracing::info!(session = %id, "the session was deleted");
+        blocking(move || files::remove_directory(&base)).await
+    }
+
+    /// Stops every session; turns that are not over end with a typed reason.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let sessions: Vec<_> = self.open.lock().await.drain().collect();
+        for (_, session) in sessions {
+            session.stop().await;
+        }
+    }
+}

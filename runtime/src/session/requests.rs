@@ -1,0 +1,171 @@
+//! What requests do to a session.
+
+use std::io;
+use std::sync::Arc;
+
+use cloud_agent_wire::{
+    Generation, MessageId, PutCredential, PutTurn, TurnReply, TurnState, WorkspaceReply,
+};
+
+use super::Session;
+use super::rotation::rotate;
+use super::state::{Stale, TurnDecision};
+use crate::store::files::lock;
+use crate::store::records;
+use crate::turn::run::End;
+use crate::workspace::spec::Spec;
+
+/// Why a request changed nothing.
+#[derive(Debug)]
+pub enum RequestError {
+    /// A field is not allowed.
+    Invalid(String),
+    /// The generation is older than one seen before.
+    Stale,
+    /// The session has no workspace to rotate the credential of.
+    NoWorkspace,
+    /// The session was deleted in the meantime.
+    Gone,
+    /// The journal is full: the reader must acknowledge first.
+    JournalFull,
+    /// The disk refused it.
+    Disk(io::Error),
+}
+
+impl From<Stale> for RequestError {
+    fn from(_: Stale) -> Self {
+        Self::Stale
+    }
+}
+
+impl From<io::Error> for RequestError {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl Session {
+    /// Begins to prepare the workspace, unless that is done or under way already.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn put_workspace(&self, spec: Spec) -> Result<WorkspaceReply, RequestError> {
+        self.check_alive()?;
+        self.secrets
+            .learn(spec.credential.as_ref(), spec.env.values());
+        let mut state = lock(&self.state);
+        let has_other =
+            state.ready.is_some() && state.spec.as_ref().is_some_and(|old| old.url != spec.url);
+        if has_other {
+            let message = "repository.url must stay the one that the workspace was made from";
+            return Err(RequestError::Invalid(message.to_owned()));
+        }
+        self.remember(state.seen, spec.generation)?;
+        state.put_workspace(spec)?;
+        let generation = state.seen;
+        drop(state);
+        self.wake.notify_one();
+        Ok(WorkspaceReply { generation })
+    }
+
+    /// Takes a newer credential: it is proved at once and then replaces the one in force.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn put_credential(
+        self: &Arc<Self>,
+        request: PutCredential,
+    ) -> Result<WorkspaceReply, RequestError> {
+        self.check_alive()?;
+        let mut state = lock(&self.state);
+        let Some(spec) = state.spec.clone() else {
+            return Err(RequestError::NoWorkspace);
+        };
+        let generation = request.generation;
+        if generation < state.seen {
+            return Err(RequestError::Stale);
+        }
+        if generation > state.seen {
+            self.secrets.learn(Some(&request.credential), []);
+            self.remember(state.seen, generation)?;
+            state.put_workspace(Spec {
+                generation,
+                credential: Some(request.credential),
+                ..Spec::clone(&spec)
+            })?;
+            state.pushed = Some(generation);
+            if state.running.is_some() {
+                tokio::spawn(rotate(Arc::clone(self), generation));
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+        Ok(WorkspaceReply { generation })
+    }
+
+    /// Takes a turn, or tells what became of it.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn put_turn(
+        &self,
+        message: &MessageId,
+        request: PutTurn,
+    ) -> Result<TurnReply, RequestError> {
+        let _gate = self.turns.lock().await;
+        self.check_alive()?;
+        let stored = records::read_turn(&self.paths, message)?;
+        let decision = lock(&self.state).decide_turn(message, request.submission, stored.as_ref());
+        if let TurnDecision::Answer(reply) = decision {
+            return Ok(reply);
+        }
+        if !self.journal.has_room_for_a_turn() {
+            return Err(RequestError::JournalFull);
+        }
+        let submission = request.submission;
+        tracing::info!(session = %self.id, %message, %submission, "the turn waits for the workspace");
+        let record = lock(&self.state).wait(message, request);
+        if let Err(error) = records::write_turn(&self.paths, &record) {
+            lock(&self.state).forget(message);
+            return Err(error.into());
+        }
+        self.wake.notify_one();
+        Ok(TurnReply {
+            submission,
+            state: TurnState::Waiting,
+        })
+    }
+
+    /// Stops a turn if it waits or runs. One that is over, or unknown, stays as it is.
+    pub async fn interrupt(&self, message: &MessageId) {
+        let waiting = {
+            let mut state = lock(&self.state);
+            if let Some((running, cancel)) = &state.running
+                && running == message
+            {
+                tracing::info!(session = %self.id, %message, "interrupting the turn");
+                cancel.cancel();
+            }
+            state.take_waiting(message)
+        };
+        if let Some(turn) = waiting {
+            self.end(message, turn.submission, End::Interrupted).await;
+        }
+    }
+
+    fn check_alive(&self) -> Result<(), RequestError> {
+        if self.is_deleted() || self.stop.is_cancelled() {
+            Err(RequestError::Gone)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes down the newest generation, so that no restart goes back behind it.
+    fn remember(&self, seen: Generation, generation: Generation) -> io::Result<()> {
+        if generation > seen {
+            records::write(&self.paths.generation(), &generation)?;
+        }
+        Ok(())
+    }
+}

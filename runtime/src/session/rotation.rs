@@ -1,0 +1,118 @@
+//! Live rotation: a new credential while a turn runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_agent_wire::{Failure, FailureSubtype, Generation, RuntimeEvent};
+
+use super::Session;
+use crate::git::run::{Git, StepError};
+use crate::store::files::lock;
+use crate::store::records::{self, WorkspaceRecord};
+use crate::workspace::credential::{install, prove};
+use crate::workspace::prepare::Ready;
+use crate::workspace::spec::Spec;
+
+/// Waits before the remote is asked again after trouble that says nothing about the credential. When all are used
+/// up, the credential is proved once more before the next turn.
+const RETRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
+
+/// Proves the newest credential and puts it into force beside the running agent.
+pub async fn rotate(session: Arc<Session>, generation: Generation) {
+    let mut retries = RETRIES.into_iter();
+    loop {
+        match session.rotate_once(generation).await {
+            Ok(()) | Err(StepError::Cancelled) => return,
+            Err(StepError::Failed(failure)) => {
+                tracing::warn!(session = %session.id, %generation, failure = ?failure, "a pushed credential could not be used");
+                if failure.subtype == Some(FailureSubtype::GitAuthenticationFailed) {
+                    session.refuse(generation, failure);
+                    return;
+                }
+            }
+        }
+        let Some(wait) = retries.next() else {
+            return;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = session.stop.cancelled() => return,
+        }
+    }
+}
+
+impl Session {
+    async fn rotate_once(&self, generation: Generation) -> Result<(), StepError> {
+        let _guard = self.credential.lock().await;
+        let Some(spec) = self.wanted(generation) else {
+            return Err(StepError::Cancelled);
+        };
+        let git = Git {
+            context: &self.context,
+            paths: &self.paths,
+            cancel: &self.stop,
+            generation,
+        };
+        prove(&git, &spec.url, spec.credential.as_ref()).await?;
+        let old_tokens = self.secrets.old_tokens(spec.credential.as_ref());
+        let old_tokens: Vec<&str> = old_tokens.iter().map(|token| token.expose()).collect();
+        let put = || {
+            let credential = spec.credential.as_ref();
+            install(
+                &self.context,
+                &self.paths,
+                &spec.url,
+                credential,
+                None,
+                &old_tokens,
+            )?;
+            let path = self.paths.workspace_record();
+            if let Some(record) = records::read::<WorkspaceRecord>(&path)? {
+                records::write(
+                    &path,
+                    &WorkspaceRecord {
+                        generation,
+                        ..record
+                    },
+                )?;
+            }
+            Ok(())
+        };
+        tokio::task::block_in_place(put)
+            .map_err(|error: std::io::Error| git.disk_failed(&error))?;
+        tracing::info!(session = %self.id, %generation, "a pushed credential is in force");
+        let mut state = lock(&self.state);
+        let cold = state.ready.is_some_and(|ready| ready.cold);
+        state.ready = Some(Ready { generation, cold });
+        Ok(())
+    }
+
+    /// The settings with this generation, if they are still the newest and not in force yet.
+    fn wanted(&self, generation: Generation) -> Option<Arc<Spec>> {
+        let state = lock(&self.state);
+        let spec = state.spec.clone()?;
+        let is_in_force = state
+            .ready
+            .is_some_and(|ready| ready.generation >= generation);
+        (spec.generation == generation && !is_in_force).then_some(spec)
+    }
+
+    /// The old credential stays in use, and the refused one is not tried again.
+    fn refuse(&self, generation: Generation, failure: Failure) {
+        {
+            let mut state = lock(&self.state);
+            if state
+                .spec
+                .as_ref()
+                .is_some_and(|spec| spec.generation == generation)
+            {
+                state.failed = Some(failure);
+            }
+        }
+        self.append_surely(RuntimeEvent::CredentialRefused { generation });
+    }
+}

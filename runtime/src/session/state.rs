@@ -1,0 +1,250 @@
+//! What a session is doing, and the decisions about what comes next. No I/O.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use cloud_agent_wire::{
+    Failure, Generation, Intent, MessageId, PutTurn, Submission, TurnReply, TurnState,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::records::TurnRecord;
+use crate::workspace::prepare::Ready;
+use crate::workspace::spec::Spec;
+
+/// The state of a session in this process.
+pub struct State {
+    /// The newest generation that any request brought, in this process or before.
+    pub seen: Generation,
+    /// The newest workspace request, with the newest credential.
+    pub spec: Option<Arc<Spec>>,
+    /// The workspace as it can be used now.
+    pub ready: Option<Ready>,
+    /// Why the newest request could not be prepared.
+    pub failed: Option<Failure>,
+    /// The generation that came as a live rotation, so that a refusal is told.
+    pub pushed: Option<Generation>,
+    /// The preparation that runs.
+    pub preparing: Option<(Generation, CancellationToken)>,
+    /// The turn that runs.
+    pub running: Option<(MessageId, CancellationToken)>,
+    waiting: HashMap<MessageId, Waiting>,
+    queue: VecDeque<MessageId>,
+    open: HashMap<MessageId, TurnRecord>,
+}
+
+/// A turn that waits for the workspace.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The message.
+    pub message_id: MessageId,
+    /// The delivery.
+    pub submission: Submission,
+    /// The generation that the workspace must have.
+    pub generation: Generation,
+    /// The message's content.
+    pub intent: Arc<Intent>,
+}
+
+/// What the session's task does next.
+pub enum Step {
+    /// Prepare the workspace.
+    Prepare(Arc<Spec>, CancellationToken),
+    /// Start this turn's agent.
+    Run {
+        /// The turn.
+        turn: Waiting,
+        /// The workspace.
+        ready: Ready,
+        /// The session's settings.
+        spec: Arc<Spec>,
+        /// What to write down before anything else happens.
+        record: TurnRecord,
+        /// Interrupts the turn.
+        cancel: CancellationToken,
+    },
+    /// Fail this turn: its workspace cannot be prepared.
+    Refuse(Waiting, Failure),
+    /// Wait for a request.
+    Idle,
+}
+
+/// What becomes of a turn request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TurnDecision {
+    /// Nothing changes; this is the answer.
+    Answer(TurnReply),
+    /// The turn waits under this submission from now on.
+    Wait,
+}
+
+/// The request is older than one seen before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stale;
+
+impl State {
+    /// The state after a start.
+    pub fn new(seen: Generation) -> Self {
+        Self {
+            seen,
+            spec: None,
+            ready: None,
+            failed: None,
+            pushed: None,
+            preparing: None,
+            running: None,
+            waiting: HashMap::new(),
+            queue: VecDeque::new(),
+            open: HashMap::new(),
+        }
+    }
+
+    /// Takes a workspace request. A preparation with an older credential is abandoned, a failed one tried again.
+    pub fn put_workspace(&mut self, spec: Spec) -> Result<(), Stale> {
+        if spec.generation < self.seen {
+            return Err(Stale);
+        }
+        self.seen = spec.generation;
+        if let Some((generation, cancel)) = &self.preparing
+            && *generation < spec.generation
+        {
+            cancel.cancel();
+        }
+        self.failed = None;
+        self.spec = Some(Arc::new(spec));
+        Ok(())
+    }
+
+    /// What comes next.
+    pub fn next(&mut self, stop: &CancellationToken) -> Step {
+        let Some(spec) = self.spec.clone() else {
+            return Step::Idle;
+        };
+        let ready = self.ready.map(|ready| ready.generation);
+        let failed = self.failed.as_ref().map(|failure| failure.generation);
+        if ready.max(failed) < Some(spec.generation) {
+            let cancel = stop.child_token();
+            self.preparing = Some((spec.generation, cancel.clone()));
+            return Step::Prepare(spec, cancel);
+        }
+        let outcome = |turn: &Waiting| match (self.ready, &self.failed) {
+            (Some(ready), _) if ready.generation >= turn.generation => Some(Ok(ready)),
+            (_, Some(failure)) if failure.generation >= turn.generation => {
+                Some(Err(failure.clone()))
+            }
+            _ => None,
+        };
+        let next = self.queue.iter().find_map(|message| {
+            let turn = self.waiting.get(message)?;
+            Some((turn.clone(), outcome(turn)?))
+        });
+        let Some((turn, outcome)) = next else {
+            return Step::Idle;
+        };
+        self.take_waiting(&turn.message_id);
+        match outcome {
+            Ok(ready) => {
+                let cancel = stop.child_token();
+                let record = self.start(&turn, cancel.clone());
+                Step::Run {
+                    turn,
+                    ready,
+                    spec,
+                    record,
+                    cancel,
+                }
+            }
+            Err(failure) => Step::Refuse(turn, failure),
+        }
+    }
+
+    /// Decides about a turn request. `stored` is the turn's record when it is not open in this process.
+    pub fn decide_turn(
+        &self,
+        message: &MessageId,
+        submission: Submission,
+        stored: Option<&TurnRecord>,
+    ) -> TurnDecision {
+        let Some(record) = self.open.get(message).or(stored) else {
+            return TurnDecision::Wait;
+        };
+        let may_run_again =
+            !record.started && matches!(record.state, TurnState::Waiting | TurnState::Failed);
+        if submission > record.submission && may_run_again {
+            return TurnDecision::Wait;
+        }
+        TurnDecision::Answer(TurnReply {
+            submission: record.submission,
+            state: record.state,
+        })
+    }
+
+    /// Lets a turn wait, in the place of an older submission of it if there is one.
+    pub fn wait(&mut self, message: &MessageId, request: PutTurn) -> TurnRecord {
+        let record = TurnRecord {
+            message_id: message.clone(),
+            submission: request.submission,
+            state: TurnState::Waiting,
+            started: false,
+        };
+        let waiting = Waiting {
+            message_id: message.clone(),
+            submission: request.submission,
+            generation: request.generation,
+            intent: Arc::new(request.intent),
+        };
+        if self.waiting.insert(message.clone(), waiting).is_none() {
+            self.queue.push_back(message.clone());
+        }
+        self.open.insert(message.clone(), record.clone());
+        record
+    }
+
+    /// Takes back [`Self::wait`].
+    pub fn forget(&mut self, message: &MessageId) {
+        self.take_waiting(message);
+        self.open.remove(message);
+    }
+
+    /// A turn's agent is about to start: from here on it can be interrupted, and is never started again.
+    fn start(&mut self, turn: &Waiting, cancel: CancellationToken) -> TurnRecord {
+        let record = TurnRecord {
+            message_id: turn.message_id.clone(),
+            submission: turn.submission,
+            state: TurnState::Running,
+            started: true,
+        };
+        self.running = Some((turn.message_id.clone(), cancel));
+        self.open.insert(turn.message_id.clone(), record.clone());
+        record
+    }
+
+    /// A turn is over, and its record written.
+    pub fn end(&mut self, message: &MessageId) {
+        self.open.remove(message);
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|(running, _)| running == message)
+        {
+            self.running = None;
+        }
+    }
+
+    /// The record of a turn that is not over.
+    pub fn open_turn(&self, message: &MessageId) -> Option<&TurnRecord> {
+        self.open.get(message)
+    }
+
+    /// Takes a turn out of the queue, if it is still there.
+    pub fn take_waiting(&mut self, message: &MessageId) -> Option<Waiting> {
+        self.queue.retain(|queued| queued != message);
+        self.waiting.remove(message)
+    }
+
+    /// Takes any turn out of the queue.
+    pub fn take_any_waiting(&mut self) -> Option<Waiting> {
+        let message = self.queue.pop_front()?;
+        self.waiting.remove(&message)
+    }
+}

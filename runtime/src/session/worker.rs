@@ -1,0 +1,238 @@
+//! The task of a session: prepares, runs one turn at a time, and ends turns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_agent_wire::{
+    Failure, FailureCode, FailureStage, FailureSubtype, MessageId, RuntimeEvent, Submission,
+    TurnState,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
+use super::state::{Step, Waiting};
+use crate::git::run::{StepError, setup_failure};
+use crate::journal::AppendError;
+use crate::store::files::lock;
+use crate::store::records::{self, TurnRecord};
+use crate::turn::run::{End, Turn};
+use crate::workspace::prepare::{Preparation, Ready, Reporter, prepare};
+use crate::workspace::spec::Spec;
+
+/// Wait between two tries to write the end of a turn to a disk that refuses it.
+const END_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until the session is told to stop.
+pub async fn work(session: Arc<Session>) {
+    while !session.stop.is_cancelled() {
+        let gate = session.turns.lock().await;
+        let step = lock(&session.state).next(&session.stop);
+        match step {
+            Step::Prepare(spec, cancel) => {
+                drop(gate);
+                session.prepare(&spec, &cancel).await;
+            }
+            Step::Run {
+                turn,
+                ready,
+                spec,
+                record,
+                cancel,
+            } => {
+                let written = records::write_turn(&session.paths, &record);
+                drop(gate);
+                let end = match written {
+                    Ok(()) => session.run(&turn, ready, &spec, &cancel).await,
+                    Err(error) => session.not_started(&error, &spec),
+                };
+                session.end(&turn.message_id, turn.submission, end).await;
+            }
+            Step::Refuse(turn, failure) => {
+                drop(gate);
+                session
+                    .end(&turn.message_id, turn.submission, End::Failed(failure))
+                    .await;
+            }
+            Step::Idle => {
+                drop(gate);
+                tokio::select! {
+                    () = session.wake.notified() => {}
+                    () = session.stop.cancelled() => {}
+                }
+            }
+        }
+    }
+    session.end_waiting().await;
+    session.stopped.cancel();
+}
+
+impl Session {
+    async fn prepare(&self, spec: &Arc<Spec>, cancel: &CancellationToken) {
+        let generation = spec.generation;
+        let result = {
+            let _guard = self.credential.lock().await;
+            let old_tokens = self.secrets.old_tokens(spec.credential.as_ref());
+            let old_tokens: Vec<&str> = old_tokens.iter().map(|token| token.expose()).collect();
+            let reporter = Reporter::new(&self.journal);
+            tracing::info!(session = %self.id, %generation, "preparing the workspace");
+            prepare(&Preparation {
+                context: &self.context,
+                paths: &self.paths,
+                spec,
+                reporter: &reporter,
+                cancel,
+                old_tokens: &old_tokens,
+            })
+            .await
+        };
+        let mut state = lock(&self.state);
+        state.preparing = None;
+        match result {
+            Ok(ready) => {
+                tracing::info!(session = %self.id, %generation, cold = ready.cold, "the workspace is ready");
+                let is_fresh = ready.cold || state.ready.is_some_and(|before| before.cold);
+                state.ready = Some(Ready {
+                    cold: is_fresh,
+                    ..ready
+                });
+            }
+            Err(StepError::Cancelled) => {
+                tracing::info!(session = %self.id, %generation, "preparing was abandoned");
+            }
+            Err(StepError::Failed(failure)) => {
+                tracing::warn!(session = %self.id, %generation, failure = ?failure, "preparing failed");
+                let is_refused = failure.subtype == Some(FailureSubtype::GitAuthenticationFailed);
+                let tell = is_refused && state.pushed == Some(generation);
+                state.failed = Some(failure);
+                drop(state);
+                if tell {
+                    self.append_surely(RuntimeEvent::CredentialRefused { generation });
+                }
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        turn: &Waiting,
+        ready: Ready,
+        spec: &Arc<Spec>,
+        cancel: &CancellationToken,
+    ) -> End {
+        // Only the first turn after a clone is told that the workspace is new.
+        if let Some(ready) = &mut lock(&self.state).ready {
+            ready.cold = false;
+        }
+        tracing::info!(session = %self.id, message = %turn.message_id, submission = %turn.submission, "the turn starts");
+        let turn = Turn {
+            session: self,
+            message_id: &turn.message_id,
+            submission: turn.submission,
+            intent: &turn.intent,
+            ready,
+            spec,
+            cancel,
+        };
+        turn.run().await
+    }
+
+    fn not_started(&self, error: &std::io::Error, spec: &Spec) -> End {
+        tracing::error!(session = %self.id, error = %error, "a turn record could not be written");
+        End::Failed(setup_failure(
+            FailureSubtype::SandboxStorageFull,
+            spec.generation,
+            format!("file operation failed: {}", error.kind()),
+        ))
+    }
+
+    /// Ends a turn: its event, then its record. Both are repeated until the disk takes them or the session stops.
+    pub(super) async fn end(&self, message: &MessageId, submission: Submission, end: End) {
+        let _gate = self.turns.lock().await;
+        let end = self.stop_reason(message, end);
+        tracing::info!(session = %self.id, %message, %submission, end = end.name(), "the turn ended");
+        let state = end.state();
+        let event = end.event(message.clone(), submission);
+        loop {
+            match self.journal.append(event.clone()) {
+                Err(AppendError::Disk(error)) if !self.stop.is_cancelled() => {
+                    tracing::error!(session = %self.id, error = %error, "the end of a turn could not be written");
+                    tokio::time::sleep(END_RETRY).await;
+                }
+                _ => break,
+            }
+        }
+        let open = lock(&self.state).open_turn(message).cloned();
+        // A newer submission may have taken the turn over while this one failed.
+        let Some(open) = open.filter(|open| open.submission == submission) else {
+            return;
+        };
+        if let Err(error) = records::write_turn(&self.paths, &TurnRecord { state, ..open }) {
+            tracing::error!(session = %self.id, error = %error, "a turn record could not be written");
+        }
+        lock(&self.state).end(message);
+    }
+
+    /// A turn that ends because the runtime stops was not stopped by the user.
+    fn stop_reason(&self, message: &MessageId, end: End) -> End {
+        if !matches!(end, End::Interrupted) || !self.stop.is_cancelled() {
+            return end;
+        }
+        let state = lock(&self.state);
+        let started = state.open_turn(message).is_some_and(|open| open.started);
+        End::Failed(shutdown_failure(started, state.seen))
+    }
+
+    async fn end_waiting(&self) {
+        loop {
+            let waiting = lock(&self.state).take_any_waiting();
+            let Some(turn) = waiting else {
+                return;
+            };
+            self.end(&turn.message_id, turn.submission, End::Interrupted)
+                .await;
+        }
+    }
+
+    /// Appends an event whose loss would only delay the object. Trouble is logged.
+    pub fn append_surely(&self, event: RuntimeEvent) {
+        if let Err(error) = self.journal.append(event) {
+            tracing::error!(session = %self.id, error = ?error, "an event could not be written");
+        }
+    }
+}
+
+/// The failure of a turn whose runtime stopped.
+pub fn shutdown_failure(started: bool, generation: cloud_agent_wire::Generation) -> Failure {
+    Failure {
+        stage: if started {
+            FailureStage::Interruption
+        } else {
+            FailureStage::PreDispatch
+        },
+        code: FailureCode::ContainerShutdown,
+        subtype: None,
+        generation,
+        detail: None,
+    }
+}
+
+/// Whether a record's turn has ended with this state, for the journal's sake.
+pub fn terminal_state(event: &RuntimeEvent) -> Option<(&MessageId, Submission, TurnState)> {
+    match event {
+        RuntimeEvent::Complete {
+            message_id,
+            submission,
+            ..
+        } => Some((message_id, *submission, TurnState::Completed)),
+        RuntimeEvent::Interrupted {
+            message_id,
+            submission,
+        } => Some((message_id, *submission, TurnState::Interrupted)),
+        RuntimeEvent::Error {
+            message_id,
+            submission,
+            ..
+        } => Some((message_id, *submission, TurnState::Failed)),
+        _ => None,
+    }
+}

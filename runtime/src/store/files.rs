@@ -1,0 +1,121 @@
+//! Private files and folders, and writing that either happens or does not.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+/// Locks a mutex whose data stays usable when a holder failed: every section leaves it whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a folder that only its owner may use, if it is not there yet.
+///
+/// # Errors
+/// Those of the file system.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    directory(path, 0o700)
+}
+
+/// Makes a folder with exactly this mode, if it is not there yet.
+///
+/// # Errors
+/// Those of the file system.
+pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::set_permissions(path, Permissions::from_mode(mode)),
+    }
+}
+
+/// Replaces a private file as a whole: readers see the old or the new content, also after a power failure.
+///
+/// # Errors
+/// Those of the file system; the old content is then still there.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_owned_by(path, content, None)
+}
+
+/// As [`replace`], and gives the file to a user.
+///
+/// # Errors
+/// Those of the file system; the old content is then still there.
+pub fn replace_owned_by(path: &Path, content: &[u8], user: Option<u32>) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = directory.join(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4()));
+    let written = write_new(&temporary, content, user).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(directory)?.sync_all()
+}
+
+/// Names of files that a crash may leave behind begin with this.
+pub const TEMPORARY_PREFIX: &str = "temporary-";
+
+fn write_new(path: &Path, content: &[u8], user: Option<u32>) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    if user.is_some() {
+        std::os::unix::fs::fchown(&file, user, user)?;
+    }
+    file.sync_all()
+}
+
+/// Removes a file; one that is not there is as good.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    absent_is_fine(fs::remove_file(path))
+}
+
+/// Removes a folder and everything in it; one that is not there is as good. Symbolic links are not followed.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_directory(path: &Path) -> io::Result<()> {
+    absent_is_fine(fs::remove_dir_all(path))
+}
+
+/// Removes what crashes left in a folder.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_temporaries(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_temporary = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(TEMPORARY_PREFIX));
+        if is_temporary {
+            if entry.file_type()?.is_dir() {
+                remove_directory(&entry.path())?;
+            } else {
+                remove_file(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

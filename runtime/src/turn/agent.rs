@@ -1,0 +1,259 @@
+//! Runs the agent of a turn and journals what it prints.
+
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cloud_agent_wire::{Failure, FailureCode, FailureStage, MessageId};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Child;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::lines::{LineSplitter, Pipe, event};
+use super::run::Turn;
+use crate::agent_environment::agent_environment;
+use crate::git::run::blocking;
+use crate::journal::Journal;
+use crate::limits::{INTERRUPT_GRACE, JSON_LINE_BYTES_MAX, PIPE_GRACE};
+use crate::process::{Group, Job, feed, spawn};
+use crate::session::Secrets;
+use crate::store::files;
+
+/// How the agent ended.
+pub enum AgentEnd {
+    /// With exit code 0.
+    Done,
+    /// Because it was stopped.
+    Interrupted,
+    /// In any other way.
+    Failed(Failure),
+}
+
+/// Runs the agent to its end.
+pub async fn run(turn: &Turn<'_>) -> AgentEnd {
+    let (mut child, group) = match start(turn).await {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::error!(session = %turn.session.id, error = %error, "the agent could not be started");
+            let detail = format!("the agent could not be started: {}", error.kind());
+            return failed(
+                turn,
+                FailureStage::PostDispatchNoActivity,
+                FailureCode::WrapperStartFailed,
+                detail,
+            );
+        }
+    };
+    let started = std::time::Instant::now();
+    let mut pumps = Pumps::start(turn, &mut child);
+    let status = tokio::select! {
+        status = child.wait() => Some(status),
+        () = turn.cancel.cancelled() => None,
+    };
+    let Some(status) = status else {
+        interrupt(&mut child, &group).await;
+        pumps.abandon().await;
+        return AgentEnd::Interrupted;
+    };
+    // Whatever the agent left running ends with it.
+    group.kill();
+    if !pumps.finish(turn.cancel).await {
+        return AgentEnd::Interrupted;
+    }
+    let code = status.ok().as_ref().and_then(ExitStatus::code);
+    if code == Some(0) {
+        return AgentEnd::Done;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let detail = match code {
+        Some(code) => format!("the agent ended with exit code {code} after {seconds:.1} s"),
+        None => format!("the agent was killed by a signal after {seconds:.1} s"),
+    };
+    let (stage, code) = if pumps.active.load(Ordering::Acquire) {
+        (
+            FailureStage::AgentActivity,
+            FailureCode::WrapperErrorAfterActivity,
+        )
+    } else {
+        (
+            FailureStage::PostDispatchNoActivity,
+            FailureCode::WrapperErrorBeforeActivity,
+        )
+    };
+    failed(turn, stage, code, detail)
+}
+
+fn failed(turn: &Turn<'_>, stage: FailureStage, code: FailureCode, detail: String) -> AgentEnd {
+    AgentEnd::Failed(Failure {
+        stage,
+        code,
+        subtype: None,
+        generation: turn.ready.generation,
+        detail: Some(detail),
+    })
+}
+
+async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
+    let session = turn.session;
+    let (context, paths) = (&session.context, &session.paths);
+    let folder = paths.attachments();
+    let mode = if context.config.agent_uid.is_some() {
+        0o711
+    } else {
+        0o700
+    };
+    blocking(move || files::directory(&folder, mode)).await?;
+    let own = context.program.to_string_lossy().into_owned();
+    let command = context
+        .config
+        .agent_command
+        .clone()
+        .unwrap_or_else(|| vec![own, "agent".to_owned()]);
+    let mut words = command.into_iter();
+    let mut input = serde_json::to_vec(turn.intent)?;
+    input.push(b'\n');
+    let job = Job {
+        program: words.next().unwrap_or_default().into(),
+        arguments: words.map(Into::into).collect(),
+        environment: agent_environment(context, paths, &turn.spec.env),
+        directory: paths.repo(),
+        user: context.config.agent_uid,
+        input: Some(input),
+    };
+    let (mut child, group) = spawn(&job)?;
+    feed(&mut child, &job);
+    Ok((child, group))
+}
+
+/// Asks the agent to end, and ends it when it does not.
+async fn interrupt(child: &mut Child, group: &Group) {
+    group.terminate();
+    // Either way the group is killed next.
+    let _ = tokio::time::timeout(INTERRUPT_GRACE, child.wait()).await;
+    group.kill();
+    let _ = child.wait().await;
+}
+
+/// The tasks that read the agent's pipes.
+struct Pumps {
+    tasks: JoinSet<()>,
+    /// Whether anything was printed.
+    active: Arc<AtomicBool>,
+    /// Fires when the process has ended: pipes that stay open then belong to nobody.
+    ended: CancellationToken,
+    /// Fires when nobody waits for the rest any more.
+    abandoned: CancellationToken,
+}
+
+impl Pumps {
+    fn start(turn: &Turn<'_>, child: &mut Child) -> Self {
+        let mut pumps = Self {
+            tasks: JoinSet::new(),
+            active: Arc::new(AtomicBool::new(false)),
+            ended: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
+        };
+        if let Some(stdout) = child.stdout.take() {
+            pumps.spawn(turn, stdout, Pipe::Stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            pumps.spawn(turn, stderr, Pipe::Stderr);
+        }
+        pumps
+    }
+
+    fn spawn(
+        &mut self,
+        turn: &Turn<'_>,
+        source: impl AsyncRead + Unpin + Send + 'static,
+        pipe: Pipe,
+    ) {
+        let pump = Pump {
+            pipe,
+            message_id: turn.message_id.clone(),
+            journal: Arc::clone(&turn.session.journal),
+            secrets: turn.session.secrets(),
+            active: Arc::clone(&self.active),
+            ended: self.ended.clone(),
+            abandoned: self.abandoned.clone(),
+        };
+        self.tasks.spawn(pump.run(source));
+    }
+
+    /// Waits until everything that was printed is journaled; `false` when the turn was stopped before.
+    async fn finish(&mut self, cancel: &CancellationToken) -> bool {
+        self.ended.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let is_complete = tokio::select! {
+            () = all => true,
+            () = cancel.cancelled() => false,
+        };
+        if !is_complete {
+            self.abandon().await;
+        }
+        is_complete
+    }
+
+    /// Takes what is still in the pipes, if there is room for it at once.
+    async fn abandon(&mut self) {
+        self.ended.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(PIPE_GRACE, all).await.is_err() {
+            self.abandoned.cancel();
+            while self.tasks.join_next().await.is_some() {}
+        }
+    }
+}
+
+struct Pump {
+    pipe: Pipe,
+    message_id: MessageId,
+    journal: Arc<Journal>,
+    /// Grows when a rotation comes while the agent runs.
+    secrets: Arc<Secrets>,
+    active: Arc<AtomicBool>,
+    ended: CancellationToken,
+    abandoned: CancellationToken,
+}
+
+impl Pump {
+    async fn run(self, mut source: impl AsyncRead + Unpin) {
+        let mut splitter = LineSplitter::default();
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let read = self.read(&mut source, &mut buffer).await;
+            let piece = buffer.get(..read).unwrap_or_default();
+            let redactor = self.secrets.redactor();
+            let lines = if piece.is_empty() {
+                splitter.finish().into_iter().collect()
+            } else {
+                splitter.feed(piece, JSON_LINE_BYTES_MAX + redactor.longest())
+            };
+            for line in lines {
+                self.active.store(true, Ordering::Release);
+                let event = event(&line, self.pipe, &redactor, &self.message_id);
+                if let Err(error) = self.journal.append_output(event, &self.abandoned).await {
+                    tracing::warn!(error = ?error, "a line of the agent was not journaled");
+                    return;
+                }
+            }
+            if piece.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Reads a piece; 0 when there is no more, or nothing came for a while after the process had ended.
+    async fn read(&self, source: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> usize {
+        let late = async {
+            self.ended.cancelled().await;
+            tokio::time::sleep(PIPE_GRACE).await;
+        };
+        tokio::select! {
+            read = source.read(buffer) => read.unwrap_or(0),
+            () = late => 0,
+            () = self.abandoned.cancelled() => 0,
+        }
+    }
+}

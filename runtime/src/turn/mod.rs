@@ -1,0 +1,8 @@
+//! Turns: the agent's run, what it prints, and publishing its work.
+
+pub mod agent;
+pub mod builtin;
+pub mod lines;
+pub mod publish;
+pub mod run;
+pub mod upload_pack;

@@ -1,0 +1,309 @@
+//! Commits and pushes the agent's work.
+//!
+//! Git with a token never runs under configuration that the agent could have written. So the commit is made as the
+//! agent's user without a token, fetched without a token into a bare repository of the runtime's, and pushed from
+//! there.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use cloud_agent_wire::branch_name::BranchKind;
+use cloud_agent_wire::{RuntimeEvent, branch_name};
+
+use super::run::Turn;
+use crate::git::classify::Operation;
+use crate::git::plan;
+use crate::git::run::{Git, Remote, StepError};
+use crate::process::{Ending, Job, Outcome};
+use crate::store::records::{self, WorkspaceRecord};
+use crate::workspace::branch;
+
+/// Longest first line of a commit message in characters.
+const SUBJECT_CHARACTERS_MAX: usize = 72;
+/// The name under which a commit is kept in the runtime's repository.
+const FETCHED: &str = "refs/heads/work";
+
+/// Commits what the agent changed, and pushes the branch when the remote lacks anything of it.
+///
+/// # Errors
+/// A typed failure. A commit that was made stays in the workspace and is pushed by the next turn.
+pub async fn publish(turn: &Turn<'_>) -> Result<(), StepError> {
+    let session = turn.session;
+    let message_id = turn.message_id.clone();
+    session.append_surely(RuntimeEvent::AutocommitStarted {
+        message_id: message_id.clone(),
+    });
+    let publisher = Publisher {
+        turn,
+        git: Git {
+            context: &session.context,
+            paths: &session.paths,
+            cancel: turn.cancel,
+            generation: session.generation_in_force(),
+        },
+    };
+    let has_committed = publisher.commit().await?;
+    let head = publisher.head().await?;
+    let pushed = match &head {
+        Some(head) => publisher.push(head, has_committed).await?,
+        None => false,
+    };
+    session.append_surely(RuntimeEvent::AutocommitCompleted {
+        message_id,
+        commit: head.filter(|_| has_committed),
+        pushed,
+    });
+    Ok(())
+}
+
+struct Publisher<'a> {
+    turn: &'a Turn<'a>,
+    git: Git<'a>,
+}
+
+impl Publisher<'_> {
+    /// Commits everything in the working tree; `false` when nothing was changed.
+    async fn commit(&self) -> Result<bool, StepError> {
+        self.in_workspace(&["add", "--all"], None).await?;
+        let staged = self
+            .try_in_workspace(&["diff", "--cached", "--quiet"], None)
+            .await;
+        match staged.ending {
+            Ending::Exited(0) => return Ok(false),
+            Ending::Exited(1) => {}
+            _ => {
+                self.git.succeed(Operation::Local, staged)?;
+            }
+        }
+        let message = commit_message(&self.turn.intent.rendered());
+        self.in_workspace(
+            &["commit", "--quiet", "--no-verify", "--file=-"],
+            Some(message),
+        )
+        .await?;
+        Ok(true)
+    }
+
+    /// The workspace's commit; `None` when it has none yet.
+    async fn head(&self) -> Result<Option<String>, StepError> {
+        let words = [
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            "HEAD",
+        ];
+        let outcome = self.try_in_workspace(&words, None).await;
+        if outcome.ending == Ending::Exited(1) {
+            return Ok(None);
+        }
+        let outcome = self.git.succeed(Operation::Local, outcome)?;
+        Ok(Some(
+            String::from_utf8_lossy(&outcome.stdout).trim().to_owned(),
+        ))
+    }
+
+    /// Pushes the branch that is checked out; `false` when the remote has it already.
+    async fn push(&self, head: &str, has_committed: bool) -> Result<bool, StepError> {
+        let branch = branch::current(&self.git.paths.repo());
+        let is_branch = |name: &String| branch_name::classify(name) == Some(BranchKind::Branch);
+        let Some(branch) = branch.filter(is_branch) else {
+            tracing::info!(session = %self.turn.session.id, "no branch is checked out, so nothing is pushed");
+            return Ok(false);
+        };
+        let credential = self.git.paths.credential();
+        let file = credential.exists().then_some(credential.as_path());
+        let remote = self.git.remote(&self.turn.spec.url, file).await?;
+        if self
+            .is_published(&remote, &branch, head, has_committed)
+            .await?
+        {
+            return Ok(false);
+        }
+        let commit = self.fetch_into_own_repository().await?;
+        let refspec = format!("{commit}:refs/heads/{branch}");
+        let words = [
+            "push",
+            "--progress",
+            "--no-verify",
+            "--",
+            remote.url.as_str(),
+            &refspec,
+        ];
+        let repository = self.git.paths.push_repository();
+        self.git
+            .transfer(&remote, &repository, words.map(Into::into).to_vec(), |_| {})
+            .await?;
+        self.remember(&branch, &commit).await?;
+        Ok(true)
+    }
+
+    /// Whether the remote has everything: its branch is at this commit, or nothing was added to what it had.
+    async fn is_published(
+        &self,
+        remote: &Remote<'_>,
+        branch: &str,
+        head: &str,
+        has_committed: bool,
+    ) -> Result<bool, StepError> {
+        let path = self.git.paths.workspace_record();
+        let record: Option<WorkspaceRecord> =
+            records::read(&path).map_err(|error| self.git.disk_failed(&error))?;
+        let known = record.and_then(|record| record.published);
+        if !has_committed && known.as_deref() == Some(head) {
+            return Ok(true);
+        }
+        let words = ["ls-remote", "--heads", "--", remote.url.as_str()];
+        let words = words.map(Into::into).to_vec();
+        let empty = self.git.paths.empty();
+        let outcome = self.git.transfer(remote, &empty, words, |_| {}).await?;
+        let wanted = format!("{head}\trefs/heads/{branch}");
+        let listed = String::from_utf8_lossy(&outcome.stdout);
+        Ok(listed.lines().any(|line| line == wanted))
+    }
+
+    /// Fetches the workspace's commit into the runtime's bare repository and names it.
+    async fn fetch_into_own_repository(&self) -> Result<String, StepError> {
+        let repository = self.git.paths.push_repository();
+        if !repository.exists() {
+            let words: Vec<OsString> = vec![
+                "init".into(),
+                "--bare".into(),
+                "--quiet".into(),
+                "--template=".into(),
+                "--".into(),
+                repository.clone().into(),
+            ];
+            let empty = self.git.paths.empty();
+            self.git
+                .local(Operation::Local, &empty, words, |_| {})
+                .await?;
+        }
+        let mut words: Vec<OsString> = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--update-shallow",
+            "--no-write-fetch-head",
+        ]
+        .map(Into::into)
+        .to_vec();
+        if let Some(command) = self.upload_pack() {
+            words.push(format!("--upload-pack={command}").into());
+        }
+        words.push("--".into());
+        words.push(self.git.paths.repo().into());
+        words.push(format!("+HEAD:{FETCHED}").into());
+        let mut settings = plan::settings();
+        settings.push("protocol.file.allow=always".to_owned());
+        let job = self.git.job(settings, words, "file", repository.clone());
+        let outcome = self.git.run(&job).await;
+        self.git.succeed(Operation::Local, outcome)?;
+        let words = ["rev-parse", "--verify", "--end-of-options", FETCHED];
+        let words = words.map(Into::into).to_vec();
+        let outcome = self
+            .git
+            .local(Operation::Local, &repository, words, |_| {})
+            .await?;
+        Ok(String::from_utf8_lossy(&outcome.stdout).trim().to_owned())
+    }
+
+    /// The command that serves the workspace as the agent's user; `None` when that is the runtime's own.
+    fn upload_pack(&self) -> Option<String> {
+        let context = self.git.context;
+        let uid = context.config.agent_uid?.to_string();
+        let (program, git) = (
+            context.program.to_string_lossy(),
+            context.git.to_string_lossy(),
+        );
+        let words = [&*program, "upload-pack", "--uid", &uid, "--git", &*git];
+        Some(words.map(plan::shell_word).join(" "))
+    }
+
+    /// Notes what the remote has now, also where the agent's git looks.
+    async fn remember(&self, branch: &str, commit: &str) -> Result<(), StepError> {
+        let session = self.turn.session;
+        session
+            .set_published(commit)
+            .await
+            .map_err(|error| self.git.disk_failed(&error))?;
+        let tracking = format!("refs/remotes/origin/{branch}");
+        let outcome = self
+            .try_in_workspace(&["update-ref", &tracking, commit], None)
+            .await;
+        if !outcome.is_success() {
+            tracing::warn!(session = %session.id, "the workspace's tracking branch was not updated");
+        }
+        Ok(())
+    }
+
+    async fn in_workspace(
+        &self,
+        words: &[&str],
+        input: Option<Vec<u8>>,
+    ) -> Result<Outcome, StepError> {
+        let outcome = self.try_in_workspace(words, input).await;
+        self.git.succeed(Operation::Local, outcome)
+    }
+
+    /// Runs git in the workspace as the agent's user. It has no token and no more rights than the agent.
+    async fn try_in_workspace(&self, words: &[&str], input: Option<Vec<u8>>) -> Outcome {
+        let words = words.iter().map(Into::into).collect();
+        let repo: PathBuf = self.git.paths.repo();
+        let job = self.git.job(plan::settings(), words, "none", repo);
+        let author = &self.turn.spec.author;
+        let mut environment = job.environment;
+        environment.retain(|(name, _)| name != "HOME");
+        environment.push(("HOME".into(), self.git.paths.home().into()));
+        for (name, value) in [
+            ("GIT_AUTHOR_NAME", &author.name),
+            ("GIT_AUTHOR_EMAIL", &author.email),
+            ("GIT_COMMITTER_NAME", &author.name),
+            ("GIT_COMMITTER_EMAIL", &author.email),
+        ] {
+            environment.push((name.into(), value.into()));
+        }
+        let user = self.git.context.config.agent_uid;
+        self.git
+            .run(&Job {
+                environment,
+                user,
+                input,
+                ..job
+            })
+            .await
+    }
+}
+
+/// The prompt's first line, cut to a subject's length.
+fn commit_message(prompt: &str) -> Vec<u8> {
+    let first = prompt.lines().map(str::trim).find(|line| !line.is_empty());
+    let first = first.unwrap_or("Update files");
+    let subject: String = first
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(SUBJECT_CHARACTERS_MAX)
+        .collect();
+    subject.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::commit_message;
+
+    #[test]
+    fn a_commit_message_is_the_first_line_of_the_prompt() {
+        let long = "x".repeat(100);
+        for (prompt, expected) in [
+            ("Fix the tests\nand more", "Fix the tests"),
+            ("\n \n  Fix\u{1b}[1m\n", "Fix[1m"),
+            ("", "Update files"),
+            (&*long, &"x".repeat(72)),
+        ] {
+            assert_eq!(
+                String::from_utf8(commit_message(prompt)).expect("text"),
+                expected
+            );
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Makes a workspace ready for a credential generation, cold or warm.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use cloud_agent_wire::{Failure, FailureSubtype, Generation, PrepareStep, RuntimeEvent};
+use tokio_util::sync::CancellationToken;
+
+use super::spec::Spec;
+use super::{cold, warm};
+use crate::context::Context;
+use crate::git::progress::ProgressParser;
+use crate::git::run::{Git, StepError, blocking, setup_failure};
+use crate::journal::Journal;
+use crate::limits::PROGRESS_INTERVAL;
+use crate::store::files::lock;
+use crate::store::paths::SessionPaths;
+use crate::store::records::{self, WorkspaceRecord};
+
+/// A workspace that is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// The credential generation that it has.
+    pub generation: Generation,
+    /// Whether it was made just now.
+    pub cold: bool,
+}
+
+/// Everything that preparing needs.
+#[derive(Clone, Copy)]
+pub struct Preparation<'a> {
+    /// The process's context.
+    pub context: &'a Context,
+    /// The session's files.
+    pub paths: &'a SessionPaths,
+    /// What to prepare.
+    pub spec: &'a Spec,
+    /// Where progress is told.
+    pub reporter: &'a Reporter<'a>,
+    /// Stops it.
+    pub cancel: &'a CancellationToken,
+    /// Tokens that the workspace may hold and that must go.
+    pub old_tokens: &'a [&'a str],
+}
+
+impl<'a> Preparation<'a> {
+    /// Runs git for this preparation.
+    pub fn git(&self) -> Git<'a> {
+        Git {
+            context: self.context,
+            paths: self.paths,
+            cancel: self.cancel,
+            generation: self.spec.generation,
+        }
+    }
+}
+
+/// Prepares the workspace: a complete one gets the credential, anything less is made anew.
+///
+/// # Errors
+/// A typed failure; a fresh workspace is then gone again, a warm one stays as it was.
+pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> {
+    let limit = preparation.context.config.deadlines.preparation;
+    let git = preparation.git();
+    let record = record(preparation).await?;
+    let is_warm = record.is_some();
+    let work = async {
+        match record {
+            Some(record) => warm::prepare(preparation, record).await,
+            None => cold::prepare(preparation).await,
+        }
+    };
+    let result = match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(StepError::Failed(overdue(preparation))),
+    };
+    if result.is_err() && !is_warm {
+        let paths = preparation.paths.clone();
+        blocking(move || cold::remove(&paths))
+            .await
+            .map_err(|error| git.disk_failed(&error))?;
+    }
+    result
+}
+
+/// The record of a complete workspace. Without it, or without the folder, the workspace is cold.
+async fn record(preparation: &Preparation<'_>) -> Result<Option<WorkspaceRecord>, StepError> {
+    let git = preparation.git();
+    let (path, repo) = (
+        preparation.paths.workspace_record(),
+        preparation.paths.repo(),
+    );
+    let record: Option<WorkspaceRecord> = blocking(move || {
+        let record = records::read(&path)?;
+        Ok(record.filter(|_| is_folder(&repo)))
+    })
+    .await
+    .map_err(|error| git.disk_failed(&error))?;
+    match record {
+        Some(record) if record.url != preparation.spec.url.as_str() => Err(git.failed(
+            FailureSubtype::WorkspaceSetupUnknown,
+            "the workspace is one of another repository".to_owned(),
+        )),
+        record => Ok(record),
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn overdue(preparation: &Preparation<'_>) -> Failure {
+    let subtype = match *lock(&preparation.reporter.current) {
+        PrepareStep::Checkout => FailureSubtype::GitCheckoutTimeout,
+        PrepareStep::Setup => FailureSubtype::SetupCommandTimeout,
+        PrepareStep::ProveCredential
+        | PrepareStep::Clone
+        | PrepareStep::Fetch
+        | PrepareStep::RewriteOrigin => FailureSubtype::GitCloneTimeout,
+    };
+    let seconds = preparation
+        .context
+        .config
+        .deadlines
+        .preparation
+        .as_secs_f64();
+    let detail = format!("the whole preparation took more than {seconds:.1} s");
+    setup_failure(subtype, preparation.spec.generation, detail)
+}
+
+/// Tells the journal how preparing goes.
+pub struct Reporter<'a> {
+    journal: &'a Journal,
+    current: Mutex<PrepareStep>,
+}
+
+impl<'a> Reporter<'a> {
+    /// Tells this journal.
+    pub fn new(journal: &'a Journal) -> Self {
+        Self {
+            journal,
+            current: Mutex::new(PrepareStep::ProveCredential),
+        }
+    }
+
+    /// A step begins.
+    pub fn step(&self, step: PrepareStep) {
+        *lock(&self.current) = step;
+        self.tell(step, None);
+    }
+
+    /// Watches what git prints during a step.
+    pub fn progress(&self, step: PrepareStep) -> Progress<'_> {
+        Progress {
+            reporter: self,
+            step,
+            parser: ProgressParser::default(),
+            told: None,
+        }
+    }
+
+    fn tell(&self, step: PrepareStep, percent: Option<u8>) {
+        self.journal
+            .append_if_room(RuntimeEvent::Preparing { step, percent });
+    }
+}
+
+/// The progress of one step.
+pub struct Progress<'a> {
+    reporter: &'a Reporter<'a>,
+    step: PrepareStep,
+    parser: ProgressParser,
+    told: Option<(Instant, u8)>,
+}
+
+impl Progress<'_> {
+    /// Takes a piece of git's standard error. Only a new percentage is told, and not too often, except the last.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let Some(percent) = self.parser.feed(piece) else {
+            return;
+        };
+        let is_due = self.told.is_none_or(|(at, told)| {
+            percent != told && (percent == 100 || at.elapsed() >= PROGRESS_INTERVAL)
+        });
+        if is_due {
+            self.told = Some((Instant::now(), percent));
+            self.reporter.tell(self.step, Some(percent));
+        }
+    }
+}
