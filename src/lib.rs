@@ -10,12 +10,18 @@
 //! - [`telemetry`] is the shape of every log line.
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
 )]
 
 pub mod auth;
 pub mod commands;
 pub mod config;
+pub mod envelope;
 pub mod limits;
 pub mod mint;
 pub mod ndjson;

@@ -10,7 +10,11 @@ use serde::Serialize;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "event",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase"
+)]
 pub enum LogEvent {
     /// A session was made.
     SessionPrepared {
@@ -174,7 +178,12 @@ impl LogEvent {
     /// The event as one line of JSON.
     #[must_use]
     pub fn to_line(&self, session_id: Option<&SessionId>, at: Timestamp) -> String {
-        let line = Line { at, level: self.level(), session_id, event: self };
+        let line = Line {
+            at,
+            level: self.level(),
+            session_id,
+            event: self,
+        };
         serde_json::to_string(&line).unwrap_or_default()
     }
 }
@@ -193,7 +202,9 @@ mod tests {
             changed: true,
             fingerprint: "00ff00ff".to_owned(),
         };
-        let session = "agent_0f8fad5b-d9cb-469f-a165-70867728950e".parse().unwrap();
+        let session = "agent_0f8fad5b-d9cb-469f-a165-70867728950e"
+            .parse()
+            .unwrap();
         assert_eq!(
             event.to_line(Some(&session), Timestamp::from_millis(5)),
             r#"{"at":5,"level":"info","sessionId":"agent_0f8fad5b-d9cb-469f-a165-70867728950e","event":"credential_rotated","messageId":"msg_0123456789abABCDEFGHIJKLMN","generation":2,"changed":true,"fingerprint":"00ff00ff"}"#

@@ -4,9 +4,7 @@
 //! Rotation and persisting are two steps on purpose: a message must become visible only after its credential is
 //! durable, and a marker written with the first step lets the decision survive a death between the two.
 
-use cloud_agent_wire::{
-    Agent, Finalization, Generation, Intent, MessageId, Secret, Timestamp,
-};
+use cloud_agent_wire::{Agent, Finalization, Generation, Intent, MessageId, Secret, Timestamp};
 
 use crate::limits::QUEUE_MESSAGES_MAX;
 use crate::telemetry::LogEvent;
@@ -67,9 +65,18 @@ pub enum Delivery {
     Sent,
 }
 
+/// The mode that takes its instructions from the session's additional system prompt.
+pub const CUSTOM_MODE: &str = "custom";
 /// Modes that every session knows. Other modes are agents that the session was prepared with.
-pub const BUILTIN_MODES: &[&str] =
-    &["plan", "code", "build", "orchestrator", "architect", "ask", "custom"];
+pub const BUILTIN_MODES: &[&str] = &[
+    "plan",
+    "code",
+    "build",
+    "orchestrator",
+    "architect",
+    "ask",
+    CUSTOM_MODE,
+];
 
 /// What admission comes to.
 pub type Admission = Decision<Result<Acknowledgement, CommandError>>;
@@ -89,8 +96,16 @@ pub fn admit(
     match admit_checked(&view, command, now, ingredients) {
         Ok(admission) => admission,
         Err(error) => {
-            let log = vec![LogEvent::MessageRejected { message_id, code: error.code() }];
-            Decision { steps: Vec::new(), deadlines: view.deadlines, log, outcome: Err(error) }
+            let log = vec![LogEvent::MessageRejected {
+                message_id,
+                code: error.code(),
+            }];
+            Decision {
+                steps: Vec::new(),
+                deadlines: view.deadlines,
+                log,
+                outcome: Err(error),
+            }
         }
     }
 }
@@ -101,7 +116,14 @@ fn admit_checked(
     now: Timestamp,
     ingredients: &Ingredients<'_>,
 ) -> Result<Admission, CommandError> {
-    let SendMessage { message_id, turn, agent, finalization, git_token, arrival } = command;
+    let SendMessage {
+        message_id,
+        turn,
+        agent,
+        finalization,
+        git_token,
+        arrival,
+    } = command;
     let git_token = usable_token(view, git_token)?;
     let intent = resolve_intent(&view.record, message_id, turn, agent, finalization)?;
     if let Some(known) = &view.known {
@@ -118,7 +140,12 @@ fn admit_checked(
         TokenUse::Apply(token) => {
             let bearer = Bearer::Message(intent.message_id());
             let stamp = arrival.stamp(now);
-            let rotation = Rotation { bearer, stamp, attempt: arrival.attempt, token: &token };
+            let rotation = Rotation {
+                bearer,
+                stamp,
+                attempt: arrival.attempt,
+                token: &token,
+            };
             let rotated = rotation.stage(view, now, ingredients, &mut draft)?;
             if let Some(generation) = rotated {
                 let expires_at = now.plus_millis(ingredients.settings.marker_ttl_millis);
@@ -153,9 +180,15 @@ fn persist(
 ) -> Result<Admission, CommandError> {
     let message_id = intent.message_id().clone();
     let queued = u32::try_from(view.queued + 1).unwrap_or(u32::MAX);
-    draft.log(LogEvent::MessageAdmitted { message_id: message_id.clone(), queued });
+    draft.log(LogEvent::MessageAdmitted {
+        message_id: message_id.clone(),
+        queued,
+    });
     draft.write(Write::AppendEvent(event::queued(&intent, now)));
-    draft.write(Write::AppendMessage { intent, created_at: now });
+    draft.write(Write::AppendMessage {
+        intent,
+        created_at: now,
+    });
     if marked {
         draft.write(Write::RemoveMarker(message_id.clone()));
     }
@@ -163,7 +196,10 @@ fn persist(
         DeadlineKind::Drain,
         now.plus_millis(ingredients.settings.drain_delay_millis),
     );
-    let acknowledgement = Acknowledgement { message_id, delivery: Delivery::Queued };
+    let acknowledgement = Acknowledgement {
+        message_id,
+        delivery: Delivery::Queued,
+    };
     let mut decision = draft.finish(Ok(acknowledgement));
     steps.append(&mut decision.steps);
     decision.steps = steps;
@@ -187,8 +223,10 @@ fn usable_token(view: &AdmissionView, token: Option<Secret>) -> Result<TokenUse,
     if !view.record.repository.uses_session_credential() {
         return Ok(TokenUse::Ignore);
     }
-    check_git_token(&token)
-        .map_err(|expected| CommandError::InvalidField { field: "gitToken", expected })?;
+    check_git_token(&token).map_err(|expected| CommandError::InvalidField {
+        field: "gitToken",
+        expected,
+    })?;
     Ok(TokenUse::Apply(token))
 }
 
@@ -220,7 +258,10 @@ impl Rotation<'_> {
         match (verdict, stored) {
             (Verdict::Skip(reason), Some(stored)) => {
                 let skips = stored.skips.saturating_add(1);
-                draft.write(Write::PutCredential(CredentialRecord { skips, ..stored.clone() }));
+                draft.write(Write::PutCredential(CredentialRecord {
+                    skips,
+                    ..stored.clone()
+                }));
                 draft.log(LogEvent::CredentialSkipped {
                     message_id: self.bearer.message_id(),
                     reason: reason.as_str(),
@@ -257,22 +298,35 @@ impl Rotation<'_> {
         ingredients: &Ingredients<'_>,
     ) -> Result<CredentialRecord, CommandError> {
         let context = record.sealing_context();
-        let pointer = Pointer { message_id: self.bearer.message_id(), stamp: self.stamp };
+        let pointer = Pointer {
+            message_id: self.bearer.message_id(),
+            stamp: self.stamp,
+        };
         if let Some(stored) = stored {
             let same = ingredients
                 .ring
                 .open(SecretKind::GitToken, context, &stored.sealed)
                 .is_ok_and(|current| current.expose() == self.token.expose());
             if same {
-                return Ok(CredentialRecord { pointer, ..stored.clone() });
+                return Ok(CredentialRecord {
+                    pointer,
+                    ..stored.clone()
+                });
             }
         }
         let sealed = ingredients
             .ring
-            .seal(SecretKind::GitToken, context, self.token, &ingredients.nonce)
+            .seal(
+                SecretKind::GitToken,
+                context,
+                self.token,
+                &ingredients.nonce,
+            )
             .map_err(|_| CommandError::Internal("The credential could not be stored"))?;
         Ok(CredentialRecord {
-            generation: stored.map_or(Generation::default(), |stored| stored.generation).next(),
+            generation: stored
+                .map_or(Generation::default(), |stored| stored.generation)
+                .next(),
             updated_at: now,
             sealed,
             fingerprint: ingredients.ring.fingerprint(self.token),
@@ -291,7 +345,10 @@ fn resolve_intent(
     finalization: Finalization,
 ) -> Result<Intent, CommandError> {
     match &turn {
-        TurnContent::Prompt { prompt, attachments: None } if prompt.trim().is_empty() => {
+        TurnContent::Prompt {
+            prompt,
+            attachments: None,
+        } if prompt.trim().is_empty() => {
             return Err(CommandError::Refused("No prompt provided"));
         }
         TurnContent::Command { command, .. } if command.is_empty() => {
@@ -318,7 +375,11 @@ fn resolve_intent(
             .condense_on_complete
             .or(record.finalization.condense_on_complete),
     };
-    Ok(Intent { turn: turn.into_turn(message_id), agent, finalization })
+    Ok(Intent {
+        turn: turn.into_turn(message_id),
+        agent,
+        finalization,
+    })
 }
 
 /// Answers an id that was admitted before. Writes nothing.
@@ -333,7 +394,9 @@ fn replay(
         ));
     }
     if known.intent != *intent {
-        return Err(CommandError::Refused("Message intent does not match admitted message"));
+        return Err(CommandError::Refused(
+            "Message intent does not match admitted message",
+        ));
     }
     let delivery = match known.phase {
         Phase::Accepted => Delivery::Sent,
@@ -345,7 +408,10 @@ fn replay(
         message_id: message_id.clone(),
         phase: known.phase.as_str(),
     });
-    Ok(draft.finish(Ok(Acknowledgement { message_id, delivery })))
+    Ok(draft.finish(Ok(Acknowledgement {
+        message_id,
+        delivery,
+    })))
 }
 
 /// Rotates without a message: the way out of a full queue behind a dead token.
@@ -373,4 +439,3 @@ pub fn rotate(
     }
     Ok(draft.finish(()))
 }
-

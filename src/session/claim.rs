@@ -46,7 +46,9 @@ impl DeliveryView {
     /// The generation of the current credential; 0 when there is none.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        self.credential.as_ref().map_or(Generation::default(), |credential| credential.generation)
+        self.credential
+            .as_ref()
+            .map_or(Generation::default(), |credential| credential.generation)
     }
 
     /// The readable head of the queue.
@@ -116,7 +118,10 @@ pub fn next_work(view: &DeliveryView, now: Timestamp) -> Decision<Work> {
             }
             Work::Rest
         }
-        Some(Head::Unreadable { position, message_id }) => {
+        Some(Head::Unreadable {
+            position,
+            message_id,
+        }) => {
             set_aside(*position, message_id, now, &mut draft);
             Work::Again
         }
@@ -138,7 +143,9 @@ pub fn on_wake(view: &DeliveryView, now: Timestamp) -> Decision<()> {
 fn expire_markers(view: &DeliveryView, now: Timestamp, draft: &mut Draft) {
     if draft.deadlines.is_due(DeadlineKind::MarkerExpiry, now) {
         draft.write(Write::AbandonMarkers { expired_at: now });
-        draft.deadlines.set(DeadlineKind::MarkerExpiry, view.next_marker_expiry);
+        draft
+            .deadlines
+            .set(DeadlineKind::MarkerExpiry, view.next_marker_expiry);
     }
 }
 
@@ -158,9 +165,15 @@ fn set_aside(position: QueuePosition, message_id: &MessageId, now: Timestamp, dr
         code: Some(failure.code),
         subtype: None,
     });
-    draft.write(Write::AppendEvent(event::failed(message_id, false, &failure, attempts, now)));
-    let state =
-        MessageState::Failed { accepted_at: None, terminal_at: now, failure, attempts };
+    draft.write(Write::AppendEvent(event::failed(
+        message_id, false, &failure, attempts, now,
+    )));
+    let state = MessageState::Failed {
+        accepted_at: None,
+        terminal_at: now,
+        failure,
+        attempts,
+    };
     draft.write(Write::PutMessageState { position, state });
 }
 
@@ -172,14 +185,24 @@ fn work_on_head(
 ) -> Work {
     draft.deadlines.set(DeadlineKind::Drain, None);
     match &message.state {
-        MessageState::Queued { not_before: Some(not_before), .. } if *not_before > now => {
+        MessageState::Queued {
+            not_before: Some(not_before),
+            ..
+        } if *not_before > now => {
             draft.deadlines.set(DeadlineKind::Retry, Some(*not_before));
             Work::Rest
         }
         MessageState::Queued { history, .. } => claim(view, message, history, now, draft),
-        MessageState::Claimed { history, store_id: None, .. } => {
+        MessageState::Claimed {
+            history,
+            store_id: None,
+            ..
+        } => {
             // The object died between the claim and the runtime's answer: hand over the same submission again.
-            draft.deadlines.set(DeadlineKind::EventPull, Some(now.plus_millis(FLOOR_DELAY_MILLIS)));
+            draft.deadlines.set(
+                DeadlineKind::EventPull,
+                Some(now.plus_millis(FLOOR_DELAY_MILLIS)),
+            );
             Work::Deliver(Box::new(Claim {
                 position: message.position,
                 submission: history.submission,
@@ -202,7 +225,11 @@ fn work_on_head(
         }
         MessageState::Claimed { .. } | MessageState::Accepted { .. } => {
             // The task that reads events moves this deadline along; should it be gone, the alarm takes over.
-            if draft.deadlines.get(DeadlineKind::EventPull).is_none_or(|at| at <= now) {
+            if draft
+                .deadlines
+                .get(DeadlineKind::EventPull)
+                .is_none_or(|at| at <= now)
+            {
                 let backstop = now.plus_millis(EVENT_PULL_BACKSTOP_MILLIS);
                 draft.deadlines.set(DeadlineKind::EventPull, Some(backstop));
             }
@@ -224,14 +251,35 @@ fn claim(
     let submission = history.submission.next();
     let generation = view.generation();
     let message_id = message.message_id().clone();
-    draft.log(LogEvent::MessageClaimed { message_id, submission, generation });
-    let history = DeliveryHistory { submission, ..history.clone() };
-    let state = MessageState::Claimed { history, generation, claimed_at: now, store_id: None };
-    draft.write(Write::PutMessageState { position: message.position, state });
+    draft.log(LogEvent::MessageClaimed {
+        message_id,
+        submission,
+        generation,
+    });
+    let history = DeliveryHistory {
+        submission,
+        ..history.clone()
+    };
+    let state = MessageState::Claimed {
+        history,
+        generation,
+        claimed_at: now,
+        store_id: None,
+    };
+    draft.write(Write::PutMessageState {
+        position: message.position,
+        state,
+    });
     draft.deadlines.set(DeadlineKind::Retry, None);
-    draft.deadlines.set(DeadlineKind::ClaimLease, Some(now.plus_millis(CLAIM_LEASE_MILLIS)));
+    draft.deadlines.set(
+        DeadlineKind::ClaimLease,
+        Some(now.plus_millis(CLAIM_LEASE_MILLIS)),
+    );
     // Should the object die before the runtime has answered, the alarm hands the claim over again.
-    draft.deadlines.set(DeadlineKind::EventPull, Some(now.plus_millis(FLOOR_DELAY_MILLIS)));
+    draft.deadlines.set(
+        DeadlineKind::EventPull,
+        Some(now.plus_millis(FLOOR_DELAY_MILLIS)),
+    );
     Work::Deliver(Box::new(Claim {
         position: message.position,
         submission,

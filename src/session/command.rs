@@ -46,12 +46,19 @@ impl TurnContent {
     #[must_use]
     pub fn into_turn(self, message_id: MessageId) -> Turn {
         match self {
-            Self::Prompt { prompt, attachments } => {
-                Turn::Prompt { message_id, prompt, attachments }
-            }
-            Self::Command { command, arguments } => {
-                Turn::Command { message_id, command, arguments }
-            }
+            Self::Prompt {
+                prompt,
+                attachments,
+            } => Turn::Prompt {
+                message_id,
+                prompt,
+                attachments,
+            },
+            Self::Command { command, arguments } => Turn::Command {
+                message_id,
+                command,
+                arguments,
+            },
         }
     }
 }
@@ -95,14 +102,31 @@ impl SendMessage {
             variant: intent.agent.variant,
         };
         let (message_id, turn) = match intent.turn {
-            Turn::Prompt { message_id, prompt, attachments } => {
-                (message_id, TurnContent::Prompt { prompt, attachments })
-            }
-            Turn::Command { message_id, command, arguments } => {
-                (message_id, TurnContent::Command { command, arguments })
-            }
+            Turn::Prompt {
+                message_id,
+                prompt,
+                attachments,
+            } => (
+                message_id,
+                TurnContent::Prompt {
+                    prompt,
+                    attachments,
+                },
+            ),
+            Turn::Command {
+                message_id,
+                command,
+                arguments,
+            } => (message_id, TurnContent::Command { command, arguments }),
         };
-        Self { message_id, turn, agent, finalization: intent.finalization, git_token: None, arrival }
+        Self {
+            message_id,
+            turn,
+            agent,
+            finalization: intent.finalization,
+            git_token: None,
+            arrival,
+        }
     }
 }
 
@@ -128,7 +152,9 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { drain_delay_millis: 1_000, marker_ttl_millis: 15 * 60 * 1_000 }
+        Self {
+            drain_delay_millis: 1_000,
+            marker_ttl_millis: 15 * 60 * 1_000,
+        }
     }
 }
-

@@ -195,7 +195,9 @@ mod tests {
     const POINTER_STAMP: u64 = 100_000;
 
     fn message(digit: char) -> MessageId {
-        format!("msg_{}{}", "0".repeat(12), digit.to_string().repeat(14)).parse().unwrap()
+        format!("msg_{}{}", "0".repeat(12), digit.to_string().repeat(14))
+            .parse()
+            .unwrap()
     }
 
     fn verdict(marked: bool, pointer: Option<char>, try_number: u32, stamp: u64) -> Verdict {
@@ -254,11 +256,14 @@ mod tests {
 
     #[test]
     fn an_update_never_owns_the_pointer_and_follows_the_rule_for_new_messages() {
-        let by_update =
-            Pointer { message_id: None, stamp: Timestamp::from_millis(POINTER_STAMP) };
-        for (stamp, expected) in
-            [(POINTER_STAMP - 2_000, Verdict::Apply), (POINTER_STAMP - 2_001, OLDER)]
-        {
+        let by_update = Pointer {
+            message_id: None,
+            stamp: Timestamp::from_millis(POINTER_STAMP),
+        };
+        for (stamp, expected) in [
+            (POINTER_STAMP - 2_000, Verdict::Apply),
+            (POINTER_STAMP - 2_001, OLDER),
+        ] {
             let stamp = Timestamp::from_millis(stamp);
             assert_eq!(
                 decide(Bearer::Update, stamp, Try::FIRST, None, Some(&by_update)),

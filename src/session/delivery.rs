@@ -7,7 +7,7 @@
 
 use cloud_agent_wire::{
     EventSequence, Failure, FailureCode, FailureStage, FailureSubtype, Generation, JournalEvent,
-    MessageId, RuntimeEvent, StoreId, Submission, Timestamp, TurnReply,
+    MessageId, RuntimeEvent, SessionId, StoreId, Submission, Timestamp, TurnReply,
 };
 
 use crate::telemetry::LogEvent;
@@ -36,11 +36,18 @@ pub enum HandOverFault {
     Refused,
     /// The workspace's secrets could not be opened.
     Unreadable,
+    /// The repository's token comes from a service that is not bound.
+    NoCredentialService,
 }
 
 /// Whether the claim is still the one in force.
-fn claimed<'a>(view: &'a DeliveryView, claim: &Claim) -> Option<(&'a MessageRecord, &'a DeliveryHistory)> {
-    let message = view.head_message().filter(|message| message.position == claim.position)?;
+fn claimed<'a>(
+    view: &'a DeliveryView,
+    claim: &Claim,
+) -> Option<(&'a MessageRecord, &'a DeliveryHistory)> {
+    let message = view
+        .head_message()
+        .filter(|message| message.position == claim.position)?;
     match &message.state {
         MessageState::Claimed { history, .. } if history.submission == claim.submission => {
             Some((message, history))
@@ -56,7 +63,9 @@ pub fn on_contact(view: &DeliveryView, store_id: &StoreId, now: Timestamp) -> De
     let link = &view.link;
     if link.store_id.as_ref() != Some(store_id) {
         if link.store_id.is_some() {
-            draft.log(LogEvent::RuntimeReplaced { store_id: store_id.clone() });
+            draft.log(LogEvent::RuntimeReplaced {
+                store_id: store_id.clone(),
+            });
         }
         draft.write(Write::PutRuntimeLink(RuntimeLink {
             store_id: Some(store_id.clone()),
@@ -65,7 +74,10 @@ pub fn on_contact(view: &DeliveryView, store_id: &StoreId, now: Timestamp) -> De
         }));
         lose_what_ran_elsewhere(view, store_id, now, &mut draft);
     } else if link.unreachable_since.is_some() {
-        draft.write(Write::PutRuntimeLink(RuntimeLink { unreachable_since: None, ..link.clone() }));
+        draft.write(Write::PutRuntimeLink(RuntimeLink {
+            unreachable_since: None,
+            ..link.clone()
+        }));
     }
     draft.finish(())
 }
@@ -76,9 +88,15 @@ fn lose_what_ran_elsewhere(
     now: Timestamp,
     draft: &mut Draft,
 ) {
-    let Some(message) = view.head_message() else { return };
+    let Some(message) = view.head_message() else {
+        return;
+    };
     match &message.state {
-        MessageState::Claimed { history, store_id: Some(old), .. } if old != store_id => {
+        MessageState::Claimed {
+            history,
+            store_id: Some(old),
+            ..
+        } if old != store_id => {
             requeue(message, history.clone(), now, draft);
         }
         MessageState::Accepted { store_id: old, .. } if old != store_id => {
@@ -106,12 +124,18 @@ pub fn on_turn_taken(
             store_id: store_id.clone(),
         });
         let state = MessageState::Claimed {
-            history: DeliveryHistory { submission, ..history.clone() },
+            history: DeliveryHistory {
+                submission,
+                ..history.clone()
+            },
             generation: claim.generation,
             claimed_at: now,
             store_id: Some(store_id.clone()),
         };
-        draft.write(Write::PutMessageState { position: message.position, state });
+        draft.write(Write::PutMessageState {
+            position: message.position,
+            state,
+        });
         draft.deadlines.set(
             DeadlineKind::EventPull,
             Some(now.plus_millis(EVENT_PULL_BACKSTOP_MILLIS)),
@@ -138,6 +162,7 @@ pub fn on_hand_over_failed(
             HandOverFault::Unreachable => FailureCode::SandboxConnectFailed,
             HandOverFault::Refused => FailureCode::InvalidDeliveryRequest,
             HandOverFault::Unreadable => FailureCode::SessionMetadataMissing,
+            HandOverFault::NoCredentialService => FailureCode::WorkspaceSetupFailed,
         };
         let failure = pre_dispatch(code, claim.generation);
         settle_failure(view, message, history, failure, now, &mut draft);
@@ -145,17 +170,41 @@ pub fn on_hand_over_failed(
     draft.finish(())
 }
 
+/// Where the next read of events begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The session.
+    pub session_id: SessionId,
+    /// The store whose journal is read.
+    pub store_id: StoreId,
+    /// The last event that was taken over.
+    pub after: EventSequence,
+}
+
+/// What to read; `None` when no message is being delivered to a known store.
+#[must_use]
+pub fn reading(view: &DeliveryView) -> Option<Reading> {
+    view.head_message()
+        .filter(|message| message.is_delivered())?;
+    Some(Reading {
+        session_id: view.record.session_id.clone(),
+        store_id: view.link.store_id.clone()?,
+        after: view.link.cursor,
+    })
+}
+
 /// The task that reads events begins a read: the alarm needs not for a while.
 #[must_use]
-pub fn on_pull_started(view: &DeliveryView, now: Timestamp) -> Decision<()> {
+pub fn on_pull_started(view: &DeliveryView, now: Timestamp) -> Decision<Option<Reading>> {
     let mut draft = Draft::new(view.deadlines.clone());
-    if view.head_message().is_some_and(MessageRecord::is_delivered) {
+    let reading = reading(view);
+    if reading.is_some() {
         draft.deadlines.set(
             DeadlineKind::EventPull,
             Some(now.plus_millis(EVENT_PULL_BACKSTOP_MILLIS)),
         );
     }
-    draft.finish(())
+    draft.finish(reading)
 }
 
 /// Reading events failed.
@@ -167,9 +216,15 @@ pub fn on_pull_failed(view: &DeliveryView, now: Timestamp) -> Decision<()> {
     };
     let since = view.link.unreachable_since.unwrap_or(now);
     if now.millis_since(since) < RUNTIME_LOST_MILLIS {
-        let link = RuntimeLink { unreachable_since: Some(since), ..view.link.clone() };
+        let link = RuntimeLink {
+            unreachable_since: Some(since),
+            ..view.link.clone()
+        };
         draft.write(Write::PutRuntimeLink(link));
-        draft.deadlines.set(DeadlineKind::EventPull, Some(now.plus_millis(PULL_RETRY_MILLIS)));
+        draft.deadlines.set(
+            DeadlineKind::EventPull,
+            Some(now.plus_millis(PULL_RETRY_MILLIS)),
+        );
         return draft.finish(());
     }
     draft.write(Write::PutRuntimeLink(RuntimeLink {
@@ -177,7 +232,11 @@ pub fn on_pull_failed(view: &DeliveryView, now: Timestamp) -> Decision<()> {
         ..view.link.clone()
     }));
     match &message.state {
-        MessageState::Claimed { history, generation, .. } => {
+        MessageState::Claimed {
+            history,
+            generation,
+            ..
+        } => {
             let failure = pre_dispatch(FailureCode::SandboxConnectFailed, *generation);
             settle_failure(view, message, history, failure, now, &mut draft);
         }
@@ -193,7 +252,11 @@ pub fn on_journal_gone(view: &DeliveryView, now: Timestamp) -> Decision<()> {
     draft.write(Write::PutRuntimeLink(RuntimeLink::default()));
     if let Some(message) = view.head_message() {
         match &message.state {
-            MessageState::Claimed { history, store_id: Some(_), .. } => {
+            MessageState::Claimed {
+                history,
+                store_id: Some(_),
+                ..
+            } => {
                 requeue(message, history.clone(), now, &mut draft);
             }
             MessageState::Accepted { .. } => {
@@ -217,7 +280,11 @@ pub fn on_events(
     if view.link.store_id.as_ref() != Some(store_id) {
         return draft.finish(());
     }
-    let mut follower = Follower { view: view.clone(), changed: false, now };
+    let mut follower = Follower {
+        view: view.clone(),
+        changed: false,
+        now,
+    };
     let mut cursor = view.link.cursor;
     for event in events.iter().filter(|event| event.seq > view.link.cursor) {
         follower.follow(&event.event, store_id, &mut draft);
@@ -248,7 +315,13 @@ impl Follower {
     fn follow(&mut self, event: &RuntimeEvent, store_id: &StoreId, draft: &mut Draft) {
         let now = self.now;
         match event {
-            RuntimeEvent::Ready { message_id, submission, generation, cold, .. } => {
+            RuntimeEvent::Ready {
+                message_id,
+                submission,
+                generation,
+                cold,
+                ..
+            } => {
                 self.ready(message_id, *submission, *generation, *cold, store_id, draft);
             }
             RuntimeEvent::Output { message_id, .. } => self.activity(message_id, draft),
@@ -259,19 +332,37 @@ impl Follower {
                 }
             }
             RuntimeEvent::AutocommitStarted { message_id } => {
-                draft.write(Write::AppendEvent(event::autocommit_started(message_id, now)));
+                draft.write(Write::AppendEvent(event::autocommit_started(
+                    message_id, now,
+                )));
             }
-            RuntimeEvent::AutocommitCompleted { message_id, commit, pushed } => {
-                let event = event::autocommit_completed(message_id, commit.as_deref(), *pushed, now);
+            RuntimeEvent::AutocommitCompleted {
+                message_id,
+                commit,
+                pushed,
+            } => {
+                let event =
+                    event::autocommit_completed(message_id, commit.as_deref(), *pushed, now);
                 draft.write(Write::AppendEvent(event));
             }
-            RuntimeEvent::Complete { message_id, submission, branch } => {
+            RuntimeEvent::Complete {
+                message_id,
+                submission,
+                branch,
+            } => {
                 self.complete(message_id, *submission, branch.as_deref(), draft);
             }
-            RuntimeEvent::Interrupted { message_id, submission } => {
+            RuntimeEvent::Interrupted {
+                message_id,
+                submission,
+            } => {
                 self.interrupted(message_id, *submission, draft);
             }
-            RuntimeEvent::Error { message_id, submission, failure } => {
+            RuntimeEvent::Error {
+                message_id,
+                submission,
+                failure,
+            } => {
                 self.error(message_id, *submission, failure, draft);
             }
             RuntimeEvent::Preparing { .. } | RuntimeEvent::CredentialRefused { .. } => {}
@@ -279,7 +370,10 @@ impl Follower {
     }
 
     fn head(&self, message_id: &MessageId) -> Option<MessageRecord> {
-        self.view.head_message().filter(|head| head.message_id() == message_id).cloned()
+        self.view
+            .head_message()
+            .filter(|head| head.message_id() == message_id)
+            .cloned()
     }
 
     /// The agent was started: even under an earlier submission, that is the one that counts, since the agent is
@@ -293,8 +387,12 @@ impl Follower {
         store_id: &StoreId,
         draft: &mut Draft,
     ) {
-        let Some(message) = self.head(message_id) else { return };
-        let MessageState::Claimed { history, .. } = message.state.clone() else { return };
+        let Some(message) = self.head(message_id) else {
+            return;
+        };
+        let MessageState::Claimed { history, .. } = message.state.clone() else {
+            return;
+        };
         if submission > history.submission {
             return;
         }
@@ -314,7 +412,10 @@ impl Follower {
             self.changed = true;
         }
         let state = MessageState::Accepted {
-            history: DeliveryHistory { submission, ..history },
+            history: DeliveryHistory {
+                submission,
+                ..history
+            },
             generation,
             store_id: store_id.clone(),
             accepted_at: now,
@@ -324,9 +425,16 @@ impl Follower {
     }
 
     fn activity(&mut self, message_id: &MessageId, draft: &mut Draft) {
-        let Some(message) = self.head(message_id) else { return };
-        if let MessageState::Accepted { history, generation, store_id, accepted_at, active: false } =
-            message.state.clone()
+        let Some(message) = self.head(message_id) else {
+            return;
+        };
+        if let MessageState::Accepted {
+            history,
+            generation,
+            store_id,
+            accepted_at,
+            active: false,
+        } = message.state.clone()
         {
             let state = MessageState::Accepted {
                 history,
@@ -346,21 +454,32 @@ impl Follower {
         branch: Option<&str>,
         draft: &mut Draft,
     ) {
-        let Some(message) = self.accepted(message_id, submission) else { return };
-        let Some(accepted_at) = message.state.accepted_at() else { return };
+        let Some(message) = self.accepted(message_id, submission) else {
+            return;
+        };
+        let Some(accepted_at) = message.state.accepted_at() else {
+            return;
+        };
         let record = &mut self.view.record;
-        if let Some(branch) = branch.filter(|branch| record.upstream_branch.as_deref() != Some(branch)) {
+        if let Some(branch) =
+            branch.filter(|branch| record.upstream_branch.as_deref() != Some(branch))
+        {
             record.upstream_branch = Some(branch.to_owned());
             self.changed = true;
         }
         draft.write(Write::AppendEvent(event::completed(message_id, self.now)));
-        let state = MessageState::Completed { accepted_at, terminal_at: self.now };
+        let state = MessageState::Completed {
+            accepted_at,
+            terminal_at: self.now,
+        };
         end(&message, state, None, draft, self.now);
         self.view.head = None;
     }
 
     fn interrupted(&mut self, message_id: &MessageId, submission: Submission, draft: &mut Draft) {
-        let Some(message) = self.head(message_id) else { return };
+        let Some(message) = self.head(message_id) else {
+            return;
+        };
         let (MessageState::Claimed { history, .. } | MessageState::Accepted { history, .. }) =
             &message.state
         else {
@@ -372,7 +491,10 @@ impl Follower {
         let accepted_at = message.state.accepted_at();
         let event = event::interrupted(message_id, accepted_at.is_some(), self.now);
         draft.write(Write::AppendEvent(event));
-        let state = MessageState::Interrupted { accepted_at, terminal_at: self.now };
+        let state = MessageState::Interrupted {
+            accepted_at,
+            terminal_at: self.now,
+        };
         end(&message, state, None, draft, self.now);
         self.view.head = None;
     }
@@ -384,7 +506,9 @@ impl Follower {
         failure: &Failure,
         draft: &mut Draft,
     ) {
-        let Some(message) = self.head(message_id) else { return };
+        let Some(message) = self.head(message_id) else {
+            return;
+        };
         match &message.state {
             MessageState::Claimed { history, .. } if history.submission == submission => {
                 let state = settle_failure(
@@ -395,11 +519,21 @@ impl Follower {
                     self.now,
                     draft,
                 );
-                self.view.head = (!state.phase().is_terminal())
-                    .then(|| Head::Message(Box::new(MessageRecord { state, ..message.clone() })));
+                self.view.head = (!state.phase().is_terminal()).then(|| {
+                    Head::Message(Box::new(MessageRecord {
+                        state,
+                        ..message.clone()
+                    }))
+                });
             }
             MessageState::Accepted { history, .. } if history.submission == submission => {
-                fail(&message, failure.clone(), history.submission, self.now, draft);
+                fail(
+                    &message,
+                    failure.clone(),
+                    history.submission,
+                    self.now,
+                    draft,
+                );
                 self.view.head = None;
             }
             _ => {}
@@ -416,13 +550,22 @@ impl Follower {
 
     fn put(&mut self, mut message: MessageRecord, state: MessageState, draft: &mut Draft) {
         message.state = state.clone();
-        draft.write(Write::PutMessageState { position: message.position, state });
+        draft.write(Write::PutMessageState {
+            position: message.position,
+            state,
+        });
         self.view.head = Some(Head::Message(Box::new(message)));
     }
 }
 
 const fn pre_dispatch(code: FailureCode, generation: Generation) -> Failure {
-    Failure { stage: FailureStage::PreDispatch, code, subtype: None, generation, detail: None }
+    Failure {
+        stage: FailureStage::PreDispatch,
+        code,
+        subtype: None,
+        generation,
+        detail: None,
+    }
 }
 
 /// Decides what a failure before the agent's start means: at once again, later again, or the end.
@@ -436,8 +579,7 @@ pub(super) fn settle_failure(
 ) -> MessageState {
     let mut history = history.clone();
     history.last_failure = Some(failure.clone());
-    let refused_older_credential = failure.subtype
-        == Some(FailureSubtype::GitAuthenticationFailed)
+    let refused_older_credential = failure.subtype == Some(FailureSubtype::GitAuthenticationFailed)
         && failure.generation < view.generation();
     let runtime_stopped = failure.code == FailureCode::ContainerShutdown;
     if refused_older_credential || runtime_stopped {
@@ -478,8 +620,14 @@ fn queue_again(
         delay_millis,
     });
     let not_before = now.plus_millis(delay_millis);
-    let state = MessageState::Queued { history, not_before: Some(not_before) };
-    draft.write(Write::PutMessageState { position: message.position, state: state.clone() });
+    let state = MessageState::Queued {
+        history,
+        not_before: Some(not_before),
+    };
+    draft.write(Write::PutMessageState {
+        position: message.position,
+        state: state.clone(),
+    });
     draft.deadlines.set(DeadlineKind::ClaimLease, None);
     draft.deadlines.set(DeadlineKind::EventPull, None);
     draft.deadlines.set(DeadlineKind::Retry, Some(not_before));
@@ -487,13 +635,22 @@ fn queue_again(
 }
 
 fn fail_accepted(message: &MessageRecord, code: FailureCode, now: Timestamp, draft: &mut Draft) {
-    if let MessageState::Accepted { history, generation, active, .. } = &message.state {
+    if let MessageState::Accepted {
+        history,
+        generation,
+        active,
+        ..
+    } = &message.state
+    {
         let stage = if *active {
             FailureStage::AgentActivity
         } else {
             FailureStage::PostDispatchNoActivity
         };
-        let failure = Failure { stage, ..pre_dispatch(code, *generation) };
+        let failure = Failure {
+            stage,
+            ..pre_dispatch(code, *generation)
+        };
         fail(message, failure, history.submission, now, draft);
     }
 }
@@ -506,11 +663,21 @@ fn fail(
     draft: &mut Draft,
 ) -> MessageState {
     let accepted_at = message.state.accepted_at();
-    let event =
-        event::failed(message.message_id(), accepted_at.is_some(), &failure, attempts, now);
+    let event = event::failed(
+        message.message_id(),
+        accepted_at.is_some(),
+        &failure,
+        attempts,
+        now,
+    );
     draft.write(Write::AppendEvent(event));
     let cause = Some((failure.code, failure.subtype));
-    let state = MessageState::Failed { accepted_at, terminal_at: now, failure, attempts };
+    let state = MessageState::Failed {
+        accepted_at,
+        terminal_at: now,
+        failure,
+        attempts,
+    };
     end(message, state.clone(), cause, draft, now);
     state
 }
@@ -529,8 +696,15 @@ fn end(
         code: cause.map(|(code, _)| code),
         subtype: cause.and_then(|(_, subtype)| subtype),
     });
-    draft.write(Write::PutMessageState { position: message.position, state });
-    for kind in [DeadlineKind::Retry, DeadlineKind::ClaimLease, DeadlineKind::EventPull] {
+    draft.write(Write::PutMessageState {
+        position: message.position,
+        state,
+    });
+    for kind in [
+        DeadlineKind::Retry,
+        DeadlineKind::ClaimLease,
+        DeadlineKind::EventPull,
+    ] {
         draft.deadlines.set(kind, None);
     }
     draft.deadlines.set(DeadlineKind::Drain, Some(now));

@@ -13,7 +13,8 @@ use super::command::{Arrival, Ingredients, SendMessage};
 use super::deadline::Deadlines;
 use super::error::{CommandError, StoreError};
 use super::preparation::{self, PrepareSession};
-use super::record::InitialMessage;
+use super::record::{InitialMessage, SessionRecord};
+use super::sealing::Sealed;
 use super::step::{Decision, Step};
 
 /// Where a session is stored.
@@ -38,6 +39,12 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`], also when the row is unreadable.
     fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError>;
+
+    /// The sealed secrets that came with preparation; `None` when there is no session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError>;
 
     /// The stored deadlines.
     ///
@@ -65,9 +72,17 @@ pub trait Store {
 /// # Errors
 /// The store's, after which the outcome did not happen.
 pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreError> {
-    let Decision { steps, deadlines, log, outcome } = decision;
+    let Decision {
+        steps,
+        deadlines,
+        log,
+        outcome,
+    } = decision;
     if let Err(error) = steps.iter().try_for_each(|step| store.commit(step)) {
-        store.log(&LogEvent::Fault { place: "commit", reason: error.to_string() });
+        store.log(&LogEvent::Fault {
+            place: "commit",
+            reason: error.to_string(),
+        });
         store.arm(&store.deadlines()?);
         return Err(error);
     }
@@ -112,7 +127,12 @@ pub fn initiate(
         .initial_message()
         .map_err(|error| unreadable(store, &error))?
         .ok_or(CommandError::SessionNotFound)?;
-    send_message(store, SendMessage::initial(initial.intent, arrival), now, ingredients)
+    send_message(
+        store,
+        SendMessage::initial(initial.intent, arrival),
+        now,
+        ingredients,
+    )
 }
 
 /// Rotates the credential without a message.
@@ -135,13 +155,35 @@ pub fn rotate(
         .map_err(|_| CommandError::Internal("The credential could not be stored"))
 }
 
+/// Replaces or clears where the session reports to. Messages that were admitted before are not affected.
+///
+/// # Errors
+/// Why it was refused.
+pub fn replace_callback(
+    store: &impl Store,
+    target: Option<Secret>,
+    ingredients: &Ingredients<'_>,
+) -> Result<(), CommandError> {
+    let (record, sealed) = store
+        .profile_secrets()
+        .map_err(|error| unreadable(store, &error))?
+        .ok_or(CommandError::SessionNotFound)?;
+    let deadlines = store
+        .deadlines()
+        .map_err(|error| unreadable(store, &error))?;
+    let decision = preparation::replace_callback(&record, &sealed, target, deadlines, ingredients)?;
+    perform(store, decision).map_err(|_| CommandError::Internal("The session could not be stored"))
+}
+
 /// Finds the alarm's next work and makes it durable. `None` when there is no session.
 ///
 /// # Errors
 /// The store's.
 pub fn next_work(store: &impl Store, now: Timestamp) -> Result<Option<Work>, StoreError> {
     loop {
-        let Some(view) = store.delivery_view(now)? else { return Ok(None) };
+        let Some(view) = store.delivery_view(now)? else {
+            return Ok(None);
+        };
         // Each turn of the loop ends or puts back one of at most ten messages, so it comes to an end.
         match perform(store, claim::next_work(&view, now))? {
             Work::Again => {}
@@ -171,7 +213,9 @@ pub fn prepare(
 /// # Errors
 /// The store's.
 pub fn wake(store: &impl Store, now: Timestamp) -> Result<(), StoreError> {
-    let Some(view) = store.delivery_view(now)? else { return Ok(()) };
+    let Some(view) = store.delivery_view(now)? else {
+        return Ok(());
+    };
     store.arm(&view.deadlines);
     perform(store, claim::on_wake(&view, now))
 }
@@ -185,11 +229,16 @@ pub fn apply<T>(
     now: Timestamp,
     decide: impl FnOnce(&DeliveryView) -> Decision<T>,
 ) -> Result<Option<T>, StoreError> {
-    let Some(view) = store.delivery_view(now)? else { return Ok(None) };
+    let Some(view) = store.delivery_view(now)? else {
+        return Ok(None);
+    };
     perform(store, decide(&view)).map(Some)
 }
 
 fn unreadable(store: &impl Store, error: &StoreError) -> CommandError {
-    store.log(&LogEvent::Fault { place: "load", reason: error.to_string() });
+    store.log(&LogEvent::Fault {
+        place: "load",
+        reason: error.to_string(),
+    });
     CommandError::Internal("The session could not be read")
 }

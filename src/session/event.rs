@@ -56,7 +56,11 @@ impl CompletionSource {
     /// The source of a failure, by whether the agent was started.
     #[must_use]
     pub const fn of_failure(accepted: bool) -> Self {
-        if accepted { Self::Wrapper } else { Self::Delivery }
+        if accepted {
+            Self::Wrapper
+        } else {
+            Self::Delivery
+        }
     }
 }
 
@@ -91,7 +95,9 @@ impl PublicFailure {
         Self {
             stage: failure.stage.as_str(),
             code: failure.code.as_str(),
-            subtype: failure.subtype.map(cloud_agent_wire::FailureSubtype::as_str),
+            subtype: failure
+                .subtype
+                .map(cloud_agent_wire::FailureSubtype::as_str),
             attempts: attempts.get(),
             message,
             retryable: !policy.retry_delays_seconds.is_empty(),
@@ -107,7 +113,12 @@ fn draft(
 ) -> EventDraft {
     // The payloads are structs of this module; serializing them cannot fail.
     let payload = serde_json::to_string(payload).unwrap_or_default();
-    EventDraft { kind, entity: Some(entity), payload, at }
+    EventDraft {
+        kind,
+        entity: Some(entity),
+        payload,
+        at,
+    }
 }
 
 /// The message is in the queue.
@@ -121,8 +132,17 @@ pub fn queued(intent: &Intent, at: Timestamp) -> EventDraft {
         delivery: &'static str,
     }
     let message_id = intent.message_id();
-    let payload = Payload { message_id, content: intent.rendered(), delivery: "queued" };
-    draft(MESSAGE_QUEUED, format!("queued-message/{message_id}"), &payload, at)
+    let payload = Payload {
+        message_id,
+        content: intent.rendered(),
+        delivery: "queued",
+    };
+    draft(
+        MESSAGE_QUEUED,
+        format!("queued-message/{message_id}"),
+        &payload,
+        at,
+    )
 }
 
 /// The message's agent was started.
@@ -134,8 +154,16 @@ pub fn sent(message_id: &MessageId, at: Timestamp) -> EventDraft {
         message_id: &'a MessageId,
         delivery: &'static str,
     }
-    let payload = Payload { message_id, delivery: "sent" };
-    draft(MESSAGE_SENT, format!("sent-message/{message_id}"), &payload, at)
+    let payload = Payload {
+        message_id,
+        delivery: "sent",
+    };
+    draft(
+        MESSAGE_SENT,
+        format!("sent-message/{message_id}"),
+        &payload,
+        at,
+    )
 }
 
 /// The message completed.
@@ -226,7 +254,12 @@ fn terminal_entity(message_id: &MessageId) -> String {
 #[must_use]
 pub fn kilocode(json: &str, at: Timestamp) -> Option<EventDraft> {
     let line: &RawValue = serde_json::from_str(json).ok()?;
-    Some(EventDraft { kind: "kilocode", entity: None, payload: line.get().to_owned(), at })
+    Some(EventDraft {
+        kind: "kilocode",
+        entity: None,
+        payload: line.get().to_owned(),
+        at,
+    })
 }
 
 /// Committing and pushing begins.
@@ -262,6 +295,16 @@ pub fn autocommit_completed(
         commit_hash: Option<&'a str>,
         pushed: bool,
     }
-    let payload = Payload { message_id, success: true, commit_hash: commit, pushed };
-    draft("autocommit_completed", format!("autocommit-completed/{message_id}"), &payload, at)
+    let payload = Payload {
+        message_id,
+        success: true,
+        commit_hash: commit,
+        pushed,
+    };
+    draft(
+        "autocommit_completed",
+        format!("autocommit-completed/{message_id}"),
+        &payload,
+        at,
+    )
 }

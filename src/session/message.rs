@@ -1,8 +1,6 @@
 //! The life of a message: one enum, with data only in the state that owns it.
 
-use cloud_agent_wire::{
-    Failure, Generation, Intent, MessageId, StoreId, Submission, Timestamp,
-};
+use cloud_agent_wire::{Failure, Generation, Intent, MessageId, StoreId, Submission, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The place of a message in the queue. First in, first out goes by this, never by ids or times.
@@ -35,13 +33,20 @@ impl MessageRecord {
     /// Whether a delivery of it is under way.
     #[must_use]
     pub const fn is_delivered(&self) -> bool {
-        matches!(self.state, MessageState::Claimed { .. } | MessageState::Accepted { .. })
+        matches!(
+            self.state,
+            MessageState::Claimed { .. } | MessageState::Accepted { .. }
+        )
     }
 }
 
 /// Where a message is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "phase",
+    rename_all = "lowercase",
+    rename_all_fields = "camelCase"
+)]
 pub enum MessageState {
     /// It waits to be delivered.
     Queued {
@@ -173,30 +178,67 @@ const fn transition(from: Phase, to: Phase, trigger: &'static str) -> Transition
 
 /// Every change of state that is allowed. Anything else is a defect.
 pub const TRANSITIONS: &[Transition] = &[
-    transition(Phase::Queued, Phase::Claimed, "the alarm claims the head of the queue"),
-    transition(Phase::Queued, Phase::Failed, "the stored message cannot be read"),
+    transition(
+        Phase::Queued,
+        Phase::Claimed,
+        "the alarm claims the head of the queue",
+    ),
+    transition(
+        Phase::Queued,
+        Phase::Failed,
+        "the stored message cannot be read",
+    ),
     transition(Phase::Claimed, Phase::Claimed, "the runtime takes the turn"),
-    transition(Phase::Claimed, Phase::Queued, "the delivery failed and may be tried again"),
-    transition(Phase::Claimed, Phase::Accepted, "the workspace is ready and the agent starts"),
-    transition(Phase::Claimed, Phase::Failed, "the delivery failed for good"),
-    transition(Phase::Claimed, Phase::Interrupted, "it was stopped before the agent started"),
-    transition(Phase::Accepted, Phase::Accepted, "the agent shows its first activity"),
+    transition(
+        Phase::Claimed,
+        Phase::Queued,
+        "the delivery failed and may be tried again",
+    ),
+    transition(
+        Phase::Claimed,
+        Phase::Accepted,
+        "the workspace is ready and the agent starts",
+    ),
+    transition(
+        Phase::Claimed,
+        Phase::Failed,
+        "the delivery failed for good",
+    ),
+    transition(
+        Phase::Claimed,
+        Phase::Interrupted,
+        "it was stopped before the agent started",
+    ),
+    transition(
+        Phase::Accepted,
+        Phase::Accepted,
+        "the agent shows its first activity",
+    ),
     transition(Phase::Accepted, Phase::Completed, "the agent ended well"),
-    transition(Phase::Accepted, Phase::Failed, "the agent failed, or its runtime is gone"),
+    transition(
+        Phase::Accepted,
+        Phase::Failed,
+        "the agent failed, or its runtime is gone",
+    ),
     transition(Phase::Accepted, Phase::Interrupted, "the agent was stopped"),
 ];
 
 /// Whether a change of state is in the table.
 #[must_use]
 pub fn is_allowed(from: Phase, to: Phase) -> bool {
-    TRANSITIONS.iter().any(|transition| transition.from == from && transition.to == to)
+    TRANSITIONS
+        .iter()
+        .any(|transition| transition.from == from && transition.to == to)
 }
 
 impl MessageState {
     /// A message that was just admitted.
     #[must_use]
     pub fn admitted() -> Self {
-        Self::Queued { history: DeliveryHistory::default(), not_before: None }
+        Self::Queued {
+            history: DeliveryHistory::default(),
+            not_before: None,
+        }
     }
 
     /// The state's name.
@@ -246,7 +288,9 @@ mod tests {
     fn terminal_states_have_no_way_out_and_every_other_state_has_one() {
         use Phase::{Accepted, Claimed, Completed, Failed, Interrupted, Queued};
         for phase in [Queued, Claimed, Accepted, Completed, Failed, Interrupted] {
-            let leaves = TRANSITIONS.iter().any(|row| row.from == phase && row.to != phase);
+            let leaves = TRANSITIONS
+                .iter()
+                .any(|row| row.from == phase && row.to != phase);
             assert_eq!(leaves, !phase.is_terminal(), "{phase:?}");
         }
         assert!(!is_allowed(Queued, Accepted));

@@ -13,7 +13,7 @@ use super::credential::{CredentialRecord, Pointer};
 use super::deadline::Deadlines;
 use super::error::CommandError;
 use super::record::{InitialMessage, Profile, RepositoryRecord, SessionRecord};
-use super::sealing::SecretKind;
+use super::sealing::{Sealed, SecretKind};
 use super::step::{Decision, Draft, Write};
 
 /// Makes a session.
@@ -99,15 +99,29 @@ pub fn prepare(
     credential_ingredients: &Ingredients<'_>,
     secrets_ingredients: &Ingredients<'_>,
 ) -> Result<Decision<()>, CommandError> {
-    let PrepareSession { record, profile, secrets, initial, git_token, arrival } = command;
+    let PrepareSession {
+        record,
+        profile,
+        secrets,
+        initial,
+        git_token,
+        arrival,
+    } = command;
     let cannot_seal = |_| CommandError::Internal("The session's secrets could not be stored");
     let mut draft = Draft::new(Deadlines::default());
     let context = record.sealing_context();
     let sealed = secrets_ingredients
         .ring
-        .seal(SecretKind::Profile, context, &secrets.to_sealable()?, &secrets_ingredients.nonce)
+        .seal(
+            SecretKind::Profile,
+            context,
+            &secrets.to_sealable()?,
+            &secrets_ingredients.nonce,
+        )
         .map_err(cannot_seal)?;
-    draft.log(LogEvent::SessionPrepared { repository: kind(&record.repository) });
+    draft.log(LogEvent::SessionPrepared {
+        repository: kind(&record.repository),
+    });
     let token = git_token.filter(|_| record.repository.uses_session_credential());
     let credential = match token {
         None => None,
@@ -117,14 +131,23 @@ pub fn prepare(
             Some(CredentialRecord {
                 generation: Generation::default().next(),
                 updated_at: now,
-                sealed: ring.seal(SecretKind::GitToken, context, &token, nonce).map_err(cannot_seal)?,
+                sealed: ring
+                    .seal(SecretKind::GitToken, context, &token, nonce)
+                    .map_err(cannot_seal)?,
                 fingerprint: ring.fingerprint(&token),
-                pointer: Pointer { message_id: None, stamp: arrival.stamp(now) },
+                pointer: Pointer {
+                    message_id: None,
+                    stamp: arrival.stamp(now),
+                },
                 skips: 0,
             })
         }
     };
-    draft.write(Write::CreateSession { record: Box::new(record), profile, initial });
+    draft.write(Write::CreateSession {
+        record: Box::new(record),
+        profile,
+        initial,
+    });
     draft.write(Write::PutSecret(SecretKind::Profile, sealed));
     if let Some(credential) = credential {
         draft.log(LogEvent::CredentialRotated {
@@ -135,6 +158,43 @@ pub fn prepare(
         });
         draft.write(Write::PutCredential(credential));
     }
+    Ok(draft.finish(()))
+}
+
+/// Decides on another callback: the sealed secrets with that one in them.
+///
+/// # Errors
+/// The stored secrets do not open, or the new ones cannot be sealed.
+pub fn replace_callback(
+    record: &SessionRecord,
+    sealed: &Sealed,
+    target: Option<Secret>,
+    deadlines: Deadlines,
+    ingredients: &Ingredients<'_>,
+) -> Result<Decision<()>, CommandError> {
+    let context = record.sealing_context();
+    let damaged = CommandError::Internal("The session's secrets could not be read");
+    let opened = ingredients
+        .ring
+        .open(SecretKind::Profile, context, sealed)
+        .ok()
+        .and_then(|text| ProfileSecrets::from_sealable(&text))
+        .ok_or(damaged)?;
+    let secrets = ProfileSecrets {
+        callback_target: target,
+        ..opened
+    };
+    let mut draft = Draft::new(deadlines);
+    let resealed = ingredients
+        .ring
+        .seal(
+            SecretKind::Profile,
+            context,
+            &secrets.to_sealable()?,
+            &ingredients.nonce,
+        )
+        .map_err(|_| CommandError::Internal("The session's secrets could not be stored"))?;
+    draft.write(Write::PutSecret(SecretKind::Profile, resealed));
     Ok(draft.finish(()))
 }
 

@@ -11,11 +11,11 @@ pub struct FailurePolicy {
     pub retry_delays_seconds: &'static [u64],
 }
 
-const fn policy(
-    sentence: &'static str,
-    retry_delays_seconds: &'static [u64],
-) -> FailurePolicy {
-    FailurePolicy { sentence, retry_delays_seconds }
+const fn policy(sentence: &'static str, retry_delays_seconds: &'static [u64]) -> FailurePolicy {
+    FailurePolicy {
+        sentence,
+        retry_delays_seconds,
+    }
 }
 
 /// Retries of a failure that time may mend.
@@ -39,22 +39,20 @@ pub const fn failure_policy(code: FailureCode, subtype: Option<FailureSubtype>) 
 const fn subtype_policy(subtype: FailureSubtype) -> FailurePolicy {
     match subtype {
         FailureSubtype::GitCloneTimeout => policy("Cloning the repository timed out", &[120]),
-        FailureSubtype::GitCheckoutTimeout => policy("Checking out the branch timed out", ONCE_SOON),
+        FailureSubtype::GitCheckoutTimeout => {
+            policy("Checking out the branch timed out", ONCE_SOON)
+        }
         FailureSubtype::GitAuthenticationFailed => {
             policy("The git server refused the credential", NEVER)
         }
         FailureSubtype::GitRateLimited => policy("The git server asked to slow down", &[15, 45]),
         FailureSubtype::GitNetworkFailed => policy("The git server could not be reached", NETWORK),
-        FailureSubtype::GitPackCorrupt => {
-            policy("The git server sent damaged objects", ONCE_SOON)
-        }
+        FailureSubtype::GitPackCorrupt => policy("The git server sent damaged objects", ONCE_SOON),
         FailureSubtype::GitCheckoutConflict => {
             policy("Checking out the branch would overwrite changes", NEVER)
         }
         FailureSubtype::GitBranchMissing => policy("The branch does not exist", NEVER),
-        FailureSubtype::SandboxStorageFull => {
-            policy("The workspace's disk is full", &[10, 30, 60])
-        }
+        FailureSubtype::SandboxStorageFull => policy("The workspace's disk is full", &[10, 30, 60]),
         FailureSubtype::KiloImportTimeout => {
             policy("Importing the agent's session timed out", ONCE_SOON)
         }
@@ -87,9 +85,10 @@ const fn code_policy(code: FailureCode) -> FailurePolicy {
             policy("The workspace runtime was lost while the agent ran", NEVER)
         }
         FailureCode::WrapperNoOutput => policy("The agent showed nothing for too long", NEVER),
-        FailureCode::WrapperPingTimeout => {
-            policy("The workspace runtime did not answer while the agent ran", NEVER)
-        }
+        FailureCode::WrapperPingTimeout => policy(
+            "The workspace runtime did not answer while the agent ran",
+            NEVER,
+        ),
         FailureCode::WrapperErrorBeforeActivity => {
             policy("The agent failed before it showed anything", NEVER)
         }
@@ -98,9 +97,10 @@ const fn code_policy(code: FailureCode) -> FailurePolicy {
         FailureCode::MissingAssistantReply => policy("The agent ended without an answer", NEVER),
         FailureCode::PaymentRequired => policy("The account cannot pay", NEVER),
         FailureCode::UserInterrupt => policy("The user stopped the message", NEVER),
-        FailureCode::ContainerShutdown => {
-            policy("The workspace runtime stopped while it worked on the message", ONCE_SOON)
-        }
+        FailureCode::ContainerShutdown => policy(
+            "The workspace runtime stopped while it worked on the message",
+            ONCE_SOON,
+        ),
         FailureCode::SystemInterrupt => policy("The system stopped the message", NEVER),
         FailureCode::Unclassified => policy("The message failed", NEVER),
     }
@@ -111,7 +111,9 @@ const fn code_policy(code: FailureCode) -> FailurePolicy {
 pub fn next_delay_millis(failure: &Failure, retries_used: u32) -> Option<u64> {
     let index = usize::try_from(retries_used).ok()?;
     let delays = failure_policy(failure.code, failure.subtype).retry_delays_seconds;
-    delays.get(index).map(|seconds| seconds.saturating_mul(1_000))
+    delays
+        .get(index)
+        .map(|seconds| seconds.saturating_mul(1_000))
 }
 
 #[cfg(test)]
@@ -135,18 +137,43 @@ mod tests {
         use FailureCode::{InvalidDeliveryRequest, SandboxConnectFailed, WorkspaceSetupFailed};
         let rows: &[(FailureCode, Option<FailureSubtype>, &[u64])] = &[
             (InvalidDeliveryRequest, None, &[]),
-            (SandboxConnectFailed, None, &[1, 2, 5, 10, 20, 30, 60, 120, 300]),
+            (
+                SandboxConnectFailed,
+                None,
+                &[1, 2, 5, 10, 20, 30, 60, 120, 300],
+            ),
             (WorkspaceSetupFailed, None, &[2]),
-            (WorkspaceSetupFailed, Some(FailureSubtype::SandboxStorageFull), &[10, 30, 60]),
-            (WorkspaceSetupFailed, Some(FailureSubtype::GitRateLimited), &[15, 45]),
-            (WorkspaceSetupFailed, Some(FailureSubtype::GitCloneTimeout), &[120]),
-            (WorkspaceSetupFailed, Some(FailureSubtype::GitAuthenticationFailed), &[]),
-            (WorkspaceSetupFailed, Some(FailureSubtype::SetupCommandFailed), &[]),
+            (
+                WorkspaceSetupFailed,
+                Some(FailureSubtype::SandboxStorageFull),
+                &[10, 30, 60],
+            ),
+            (
+                WorkspaceSetupFailed,
+                Some(FailureSubtype::GitRateLimited),
+                &[15, 45],
+            ),
+            (
+                WorkspaceSetupFailed,
+                Some(FailureSubtype::GitCloneTimeout),
+                &[120],
+            ),
+            (
+                WorkspaceSetupFailed,
+                Some(FailureSubtype::GitAuthenticationFailed),
+                &[],
+            ),
+            (
+                WorkspaceSetupFailed,
+                Some(FailureSubtype::SetupCommandFailed),
+                &[],
+            ),
         ];
         for (code, subtype, seconds) in rows {
             let failure = failure(*code, *subtype);
-            let delays: Vec<_> =
-                (0..20).map_while(|used| next_delay_millis(&failure, used)).collect();
+            let delays: Vec<_> = (0..20)
+                .map_while(|used| next_delay_millis(&failure, used))
+                .collect();
             let expected: Vec<_> = seconds.iter().map(|seconds| seconds * 1_000).collect();
             assert_eq!(delays, expected, "{code:?} {subtype:?}");
         }

@@ -76,7 +76,12 @@ impl SealingContext<'_> {
     /// Length-prefixed parts, so that no two different contexts give the same bytes.
     fn authenticated_data(self, kind: SecretKind) -> Vec<u8> {
         let mut data = Vec::with_capacity(256);
-        for part in [kind.as_str(), self.user_id, self.session_id.as_str(), self.repository] {
+        for part in [
+            kind.as_str(),
+            self.user_id,
+            self.session_id.as_str(),
+            self.repository,
+        ] {
             data.extend_from_slice(&(part.len() as u64).to_be_bytes());
             data.extend_from_slice(part.as_bytes());
         }
@@ -130,13 +135,20 @@ impl KeyRing {
     /// # Errors
     /// A sentence that names the setting and what is wrong with it, never a part of a key.
     pub fn parse(setting: &Secret) -> Result<Self, &'static str> {
-        let mut keys = setting.expose().split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let mut keys = setting
+            .expose()
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty());
         let first = keys.next().ok_or("CREDENTIAL_SEALING_KEYS has no key")?;
         let first = RingKey::parse(first)?;
         let others = keys.map(RingKey::parse).collect::<Result<Vec<_>, _>>()?;
         let ids = others.iter().map(|key| &key.id);
         if ids.clone().any(|id| *id == first.id)
-            || ids.clone().enumerate().any(|(index, id)| ids.clone().take(index).any(|other| other == id))
+            || ids
+                .clone()
+                .enumerate()
+                .any(|(index, id)| ids.clone().take(index).any(|other| other == id))
         {
             return Err("CREDENTIAL_SEALING_KEYS names a key id twice");
         }
@@ -154,8 +166,10 @@ impl KeyRing {
         secret: &Secret,
         nonce: &NonceBytes,
     ) -> Result<Sealed, SealingError> {
-        let payload =
-            Payload { msg: secret.expose().as_bytes(), aad: &context.authenticated_data(kind) };
+        let payload = Payload {
+            msg: secret.expose().as_bytes(),
+            aad: &context.authenticated_data(kind),
+        };
         let ciphertext = self
             .first
             .cipher
@@ -164,7 +178,11 @@ impl KeyRing {
         let mut bytes = Vec::with_capacity(NONCE_BYTES + ciphertext.len());
         bytes.extend_from_slice(nonce);
         bytes.extend_from_slice(&ciphertext);
-        Ok(Sealed(format!("{}.{}", self.first.id, STANDARD.encode(bytes))))
+        Ok(Sealed(format!(
+            "{}.{}",
+            self.first.id,
+            STANDARD.encode(bytes)
+        )))
     }
 
     /// Opens a sealed secret with the key that it names.
@@ -182,15 +200,23 @@ impl KeyRing {
             .chain(&self.others)
             .find(|key| key.id == id)
             .ok_or(SealingError::UnknownKey)?;
-        let bytes = STANDARD.decode(encoded).map_err(|_| SealingError::Damaged)?;
-        let (nonce, ciphertext) =
-            bytes.split_at_checked(NONCE_BYTES).ok_or(SealingError::Damaged)?;
-        let payload = Payload { msg: ciphertext, aad: &context.authenticated_data(kind) };
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|_| SealingError::Damaged)?;
+        let (nonce, ciphertext) = bytes
+            .split_at_checked(NONCE_BYTES)
+            .ok_or(SealingError::Damaged)?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &context.authenticated_data(kind),
+        };
         let plain = key
             .cipher
             .decrypt(Nonce::from_slice(nonce), payload)
             .map_err(|_| SealingError::Damaged)?;
-        String::from_utf8(plain).map(Secret::new).map_err(|_| SealingError::Damaged)
+        String::from_utf8(plain)
+            .map(Secret::new)
+            .map_err(|_| SealingError::Damaged)
     }
 
     /// The first eight hex digits of the token's HMAC-SHA-256 under the first key.
@@ -215,14 +241,17 @@ impl RingKey {
             .ok_or("CREDENTIAL_SEALING_KEYS must be id:base64, separated by commas")?;
         if id.is_empty()
             || id.len() > KEY_ID_CHARS_MAX
-            || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            || !id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         {
             return Err(
                 "CREDENTIAL_SEALING_KEYS has a key id that is not 1 to 32 letters, digits, dashes or underscores",
             );
         }
-        let bytes =
-            STANDARD.decode(encoded).map_err(|_| "CREDENTIAL_SEALING_KEYS has a key that is not base64")?;
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|_| "CREDENTIAL_SEALING_KEYS has a key that is not base64")?;
         if bytes.len() != KEY_BYTES {
             return Err("CREDENTIAL_SEALING_KEYS has a key that is not 32 bytes long");
         }
@@ -253,24 +282,35 @@ mod tests {
     }
 
     fn session(last: char) -> SessionId {
-        format!("agent_00000000-0000-4000-8000-00000000000{last}").parse().unwrap()
+        format!("agent_00000000-0000-4000-8000-00000000000{last}")
+            .parse()
+            .unwrap()
     }
 
     #[test]
     fn the_first_key_seals_and_every_key_opens() {
         let session_id = session('1');
-        let context = SealingContext { user_id: "u", session_id: &session_id, repository: "r" };
+        let context = SealingContext {
+            user_id: "u",
+            session_id: &session_id,
+            repository: "r",
+        };
         let old = ring(&format!("k1:{}", key(1))).unwrap();
         let new = ring(&format!("k2:{},k1:{}", key(2), key(1))).unwrap();
         let secret = Secret::new("a token".to_owned());
-        let sealed = old.seal(SecretKind::GitToken, context, &secret, &[7; 12]).unwrap();
+        let sealed = old
+            .seal(SecretKind::GitToken, context, &secret, &[7; 12])
+            .unwrap();
         assert!(!sealed.as_str().contains("a token"));
         let opened = new.open(SecretKind::GitToken, context, &sealed).unwrap();
         assert_eq!(opened.expose(), "a token");
-        let resealed = new.seal(SecretKind::GitToken, context, &secret, &[8; 12]).unwrap();
+        let resealed = new
+            .seal(SecretKind::GitToken, context, &secret, &[8; 12])
+            .unwrap();
         assert!(resealed.as_str().starts_with("k2."));
         assert_eq!(
-            old.open(SecretKind::GitToken, context, &resealed).unwrap_err(),
+            old.open(SecretKind::GitToken, context, &resealed)
+                .unwrap_err(),
             SealingError::UnknownKey
         );
     }
@@ -278,18 +318,45 @@ mod tests {
     #[test]
     fn a_sealed_value_opens_only_where_it_belongs() {
         let (here, there) = (session('1'), session('2'));
-        let context = SealingContext { user_id: "u", session_id: &here, repository: "r" };
+        let context = SealingContext {
+            user_id: "u",
+            session_id: &here,
+            repository: "r",
+        };
         let ring = ring(&format!("k1:{}", key(1))).unwrap();
         let secret = Secret::new("a token".to_owned());
-        let sealed = ring.seal(SecretKind::GitToken, context, &secret, &[7; 12]).unwrap();
+        let sealed = ring
+            .seal(SecretKind::GitToken, context, &secret, &[7; 12])
+            .unwrap();
         let others = [
             (SecretKind::Profile, context),
-            (SecretKind::GitToken, SealingContext { user_id: "ur", ..context }),
-            (SecretKind::GitToken, SealingContext { session_id: &there, ..context }),
-            (SecretKind::GitToken, SealingContext { repository: "", ..context }),
+            (
+                SecretKind::GitToken,
+                SealingContext {
+                    user_id: "ur",
+                    ..context
+                },
+            ),
+            (
+                SecretKind::GitToken,
+                SealingContext {
+                    session_id: &there,
+                    ..context
+                },
+            ),
+            (
+                SecretKind::GitToken,
+                SealingContext {
+                    repository: "",
+                    ..context
+                },
+            ),
         ];
         for (kind, context) in others {
-            assert_eq!(ring.open(kind, context, &sealed).unwrap_err(), SealingError::Damaged);
+            assert_eq!(
+                ring.open(kind, context, &sealed).unwrap_err(),
+                SealingError::Damaged
+            );
         }
     }
 

@@ -79,7 +79,12 @@ pub struct Decision<T> {
 impl<T> Decision<T> {
     /// A decision that writes nothing.
     pub fn unchanged(deadlines: Deadlines, outcome: T) -> Self {
-        Self { steps: Vec::new(), deadlines, log: Vec::new(), outcome }
+        Self {
+            steps: Vec::new(),
+            deadlines,
+            log: Vec::new(),
+            outcome,
+        }
     }
 }
 
@@ -97,7 +102,12 @@ impl Draft {
     /// Starts a step from the stored deadlines.
     #[must_use]
     pub fn new(deadlines: Deadlines) -> Self {
-        Self { before: deadlines.clone(), deadlines, writes: Vec::new(), log: Vec::new() }
+        Self {
+            before: deadlines.clone(),
+            deadlines,
+            writes: Vec::new(),
+            log: Vec::new(),
+        }
     }
 
     /// Adds a write.
@@ -120,8 +130,17 @@ impl Draft {
     /// Ends the step.
     pub fn finish<T>(mut self, outcome: T) -> Decision<T> {
         let step = self.end_step();
-        let steps = if step.is_empty() { Vec::new() } else { vec![step] };
-        Decision { steps, deadlines: self.deadlines, log: self.log, outcome }
+        let steps = if step.is_empty() {
+            Vec::new()
+        } else {
+            vec![step]
+        };
+        Decision {
+            steps,
+            deadlines: self.deadlines,
+            log: self.log,
+            outcome,
+        }
     }
 
     /// Ends the step and begins the next one.

@@ -1,11 +1,10 @@
 //! What procedures answer. Absent fields are left out, except where `null` is part of the contract.
 
-use cloud_agent_wire::{
-    FailureCode, FailureStage, FailureSubtype, Generation, MessageId, SessionId, Timestamp,
-};
+use cloud_agent_wire::{Generation, MessageId, SessionId, Timestamp};
 use serde::Serialize;
 
 use super::input::RuntimeAgent;
+use crate::session::event::PublicFailure;
 
 /// The answer to an admitted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -226,10 +225,10 @@ pub struct GetMessageResultOutput {
     pub terminal_at: Option<Timestamp>,
     /// What ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub completion_source: Option<String>,
+    pub completion_source: Option<&'static str>,
     /// Why it did not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<FailureOutput>,
+    pub failure: Option<PublicFailure>,
     /// What the agent's gate said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate_result: Option<String>,
@@ -252,29 +251,6 @@ pub enum MessageStatus {
     Failed,
     /// It was stopped.
     Interrupted,
-}
-
-/// Why a message did not complete, as far as it is safe to say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FailureOutput {
-    /// How far it had come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stage: Option<FailureStage>,
-    /// What failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<FailureCode>,
-    /// Which part of preparing the workspace failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subtype: Option<FailureSubtype>,
-    /// How often it was tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u64>,
-    /// One safe sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Whether the same message under a new id may succeed.
-    pub retryable: bool,
 }
 
 /// The agent's answer.

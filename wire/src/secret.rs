@@ -75,7 +75,10 @@ where
 ///
 /// # Errors
 /// Those of the serializer.
-#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+#[allow(
+    clippy::ref_option,
+    reason = "serde calls it with a reference to the field"
+)]
 pub fn expose_optional_in_body<S: Serializer>(
     secret: &Option<&Secret>,
     serializer: S,

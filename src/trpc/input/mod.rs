@@ -23,7 +23,7 @@ pub use repository::RepositoryInput;
 pub use send_message::SendMessage;
 pub use session::{DeleteSession, GetMessageResult, GetSession, InitiateSession, InterruptSession};
 pub use text::check_git_token;
-pub use turn::{AgentInput, TurnInput};
+pub use turn::AgentInput;
 pub use update_session::{CallbackChange, UpdateSession};
 
 use serde::Deserialize;

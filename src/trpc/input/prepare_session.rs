@@ -18,9 +18,10 @@ use super::text::{
     BranchName, CreatedOnPlatform, GithubRepo, Id, Mode, Model, Prompt, SetupCommand, SystemPrompt,
     Uuid, Variant, words,
 };
-use super::turn::{AgentInput, PayloadFields, PayloadKind, TurnInput};
+use super::turn::{AgentInput, PayloadFields, PayloadKind, command_turn, prompt_turn};
 use super::{Input, nested, required};
 use crate::limits;
+use crate::session::command::TurnContent;
 use crate::trpc::issue::{Issue, Violation};
 
 words!(
@@ -41,7 +42,7 @@ words!(
 #[derive(Debug, Clone)]
 pub struct PrepareSession {
     /// The first turn.
-    pub turn: TurnInput,
+    pub turn: TurnContent,
     /// The id of its message, if the client made one.
     pub initial_message_id: Option<MessageId>,
     /// Admit the first message at once.
@@ -193,7 +194,7 @@ impl Input for PrepareSession {
             attachments::merge(fields.attachments, fields.images).and_then(|files| {
                 match fields.initial_payload {
                     Some(payload) => initial_turn(payload, files),
-                    None => TurnInput::prompt(fields.prompt, files, &["prompt"]),
+                    None => prompt_turn(fields.prompt, files, &["prompt"]),
                 }
             }),
         );
@@ -293,14 +294,14 @@ const INITIAL_PAYLOAD: &str = "initialPayload";
 fn initial_turn(
     payload: &RawValue,
     files: Option<cloud_agent_wire::Attachments>,
-) -> Result<TurnInput, Issue> {
+) -> Result<TurnContent, Issue> {
     let Object::<PayloadFields>(payload) = nested(payload, INITIAL_PAYLOAD)?;
     match payload.kind {
         PayloadKind::Prompt => {
             let path = [INITIAL_PAYLOAD, "prompt"];
-            TurnInput::prompt(required(payload.prompt, &path)?, files, &path)
+            prompt_turn(required(payload.prompt, &path)?, files, &path)
         }
-        PayloadKind::Command => TurnInput::command(
+        PayloadKind::Command => command_turn(
             required(payload.command, &[INITIAL_PAYLOAD, "command"])?,
             payload.arguments,
             files.as_ref(),

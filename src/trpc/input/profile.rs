@@ -84,6 +84,12 @@ checked_text!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretVersion;
 
+impl Serialize for SecretVersion {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(1)
+    }
+}
+
 impl<'de> Deserialize<'de> for SecretVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct VersionVisitor;
@@ -118,7 +124,7 @@ pub struct EncryptedSecret {
 }
 
 /// The value of an [`EncryptedSecret`].
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EncryptedValue {
     /// The ciphertext.

@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use super::attachments::{self, AttachmentFields, ImageFields};
 use super::shape::{Object, present, present_object};
 use super::text::{Id, Mode, Model, Prompt, Variant, non_empty};
-use super::turn::{AgentInput, PayloadFields, PayloadKind, TurnInput};
+use super::turn::{AgentInput, PayloadFields, PayloadKind, command_turn, prompt_turn};
 use super::{Input, nested, required};
+use crate::session::command::TurnContent;
 use crate::trpc::issue::{Issue, Violation};
 
 /// A follow-up message.
@@ -20,7 +21,7 @@ pub struct SendMessage {
     /// The message's id, if the client made one.
     pub message_id: Option<MessageId>,
     /// What the user asks.
-    pub turn: TurnInput,
+    pub turn: TurnContent,
     /// The agent that it is for. A slash command names none: the session's applies.
     pub agent: Option<AgentInput>,
     /// What happens afterwards; the session's settings apply where it says nothing.
@@ -84,7 +85,7 @@ impl Input for SendMessage {
         let (agent, turn) = match (fields.prompt, fields.mode, fields.model, fields.payload) {
             (Some(prompt), Some(mode), Some(model), _) => (
                 Some(agent(mode, model, fields.variant, &["mode"])?),
-                TurnInput::prompt(prompt, files, &["prompt"])?,
+                prompt_turn(prompt, files, &["prompt"])?,
             ),
             (_, _, _, Some(payload)) => {
                 let Object(payload) = nested(payload, PAYLOAD)?;
@@ -114,12 +115,12 @@ const PAYLOAD: &str = "payload";
 fn from_payload(
     payload: PayloadFields,
     files: Option<Attachments>,
-) -> Result<(Option<AgentInput>, TurnInput), Vec<Issue>> {
+) -> Result<(Option<AgentInput>, TurnContent), Vec<Issue>> {
     match payload.kind {
         PayloadKind::Prompt => match (payload.prompt, payload.mode, payload.model) {
             (Some(prompt), Some(mode), Some(model)) => Ok((
                 Some(agent(mode, model, payload.variant, &[PAYLOAD, "mode"])?),
-                TurnInput::prompt(prompt, files, &[PAYLOAD, "prompt"])?,
+                prompt_turn(prompt, files, &[PAYLOAD, "prompt"])?,
             )),
             (prompt, mode, model) => {
                 let required = [prompt.is_none(), mode.is_none(), model.is_none()];
@@ -127,7 +128,7 @@ fn from_payload(
             }
         },
         PayloadKind::Command => {
-            let turn = TurnInput::command(
+            let turn = command_turn(
                 required(payload.command, &[PAYLOAD, "command"])?,
                 payload.arguments,
                 files.as_ref(),

@@ -6,20 +6,9 @@ use cloud_agent_wire::ids::{InvalidId, is_uuid};
 use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::limits;
+use crate::session::admission::{BUILTIN_MODES, CUSTOM_MODE};
+use crate::session::credential;
 use crate::trpc::issue::{Issue, IssueCode, Violation};
-
-/// The mode that takes its instructions from `appendSystemPrompt`.
-pub const CUSTOM_MODE: &str = "custom";
-/// The modes that every session has.
-pub const BUILT_IN_MODES: [&str; 7] = [
-    "plan",
-    "code",
-    "build",
-    "orchestrator",
-    "architect",
-    "ask",
-    CUSTOM_MODE,
-];
 
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
@@ -86,7 +75,7 @@ impl Mode {
     /// Whether every session has it.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
-        BUILT_IN_MODES.contains(&self.as_str())
+        BUILTIN_MODES.contains(&self.as_str())
     }
 
     /// Whether it takes its instructions from `appendSystemPrompt`.
@@ -199,17 +188,8 @@ impl<'de, T: TryFrom<String, Error = InvalidId>> Deserialize<'de> for Id<T> {
 /// # Errors
 /// An issue at `gitToken`.
 pub fn check_git_token(token: &Secret) -> Result<(), Issue> {
-    let text = token.expose();
-    let violation = if text.is_empty() {
-        Violation::empty()
-    } else if text.len() > limits::GIT_TOKEN_BYTES_MAX {
-        Violation::too_big(limits::GIT_TOKEN_BYTES_MAX, "characters")
-    } else if text.bytes().all(|byte| matches!(byte, 0x21..=0x7E)) {
-        return Ok(());
-    } else {
-        Violation::format("must be printable ASCII characters without spaces")
-    };
-    Err(Issue::at("gitToken", violation))
+    credential::check_git_token(token)
+        .map_err(|expected| Issue::at("gitToken", Violation::format(expected)))
 }
 
 /// A git token as clients send it: an empty one is none.
@@ -261,6 +241,12 @@ macro_rules! words {
                 match self {
                     $(Self::$variant => $word,)+
                 }
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
             }
         }
 

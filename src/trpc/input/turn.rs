@@ -1,84 +1,44 @@
 //! Turns as clients write them: free text, or a slash command.
 
-use cloud_agent_wire::{Agent, Attachments, MessageId, Turn};
+use cloud_agent_wire::{Agent, Attachments};
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::shape::present;
 use super::text::{Command, Mode, Model, Prompt, Variant, words};
+use crate::session::command::TurnContent;
 use crate::trpc::issue::{Issue, Violation};
 
-/// One user turn whose message has no id yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TurnInput {
-    /// Free text; blank only when there are attachments.
-    Prompt {
-        /// The text.
-        prompt: String,
-        /// Files that come with it.
-        attachments: Option<Attachments>,
-    },
-    /// A slash command of the agent.
-    Command {
-        /// Its name without the slash.
-        command: String,
-        /// Its arguments, verbatim.
-        arguments: String,
-    },
+/// A turn of free text, unless there is nothing in it. `path` is where the text stands in the input.
+pub(super) fn prompt_turn(
+    prompt: Prompt,
+    attachments: Option<Attachments>,
+    path: &[&'static str],
+) -> Result<TurnContent, Issue> {
+    if attachments.is_none() && prompt.as_str().trim().is_empty() {
+        return Err(Issue::within(path, Violation::custom("No prompt provided")));
+    }
+    Ok(TurnContent::Prompt {
+        prompt: prompt.into_string(),
+        attachments,
+    })
 }
 
-impl TurnInput {
-    /// The turn of that message.
-    #[must_use]
-    pub fn into_turn(self, message_id: MessageId) -> Turn {
-        match self {
-            Self::Prompt {
-                prompt,
-                attachments,
-            } => Turn::Prompt {
-                message_id,
-                prompt,
-                attachments,
-            },
-            Self::Command { command, arguments } => Turn::Command {
-                message_id,
-                command,
-                arguments,
-            },
-        }
+/// A slash command, which cannot have attachments.
+pub(super) fn command_turn(
+    command: Command,
+    arguments: Option<Prompt>,
+    attachments: Option<&Attachments>,
+) -> Result<TurnContent, Issue> {
+    if attachments.is_some() {
+        return Err(Issue::at(
+            "attachments",
+            Violation::custom("Attachments cannot be attached to slash commands"),
+        ));
     }
-
-    /// A turn of free text, unless there is nothing in it. `path` is where the text stands in the input.
-    pub(super) fn prompt(
-        prompt: Prompt,
-        attachments: Option<Attachments>,
-        path: &[&'static str],
-    ) -> Result<Self, Issue> {
-        if attachments.is_none() && prompt.as_str().trim().is_empty() {
-            return Err(Issue::within(path, Violation::custom("No prompt provided")));
-        }
-        Ok(Self::Prompt {
-            prompt: prompt.into_string(),
-            attachments,
-        })
-    }
-
-    /// A slash command, which cannot have attachments.
-    pub(super) fn command(
-        command: Command,
-        arguments: Option<Prompt>,
-        attachments: Option<&Attachments>,
-    ) -> Result<Self, Issue> {
-        if attachments.is_some() {
-            return Err(Issue::at(
-                "attachments",
-                Violation::custom("Attachments cannot be attached to slash commands"),
-            ));
-        }
-        Ok(Self::Command {
-            command: command.into_string(),
-            arguments: arguments.map(Prompt::into_string).unwrap_or_default(),
-        })
-    }
+    Ok(TurnContent::Command {
+        command: command.into_string(),
+        arguments: arguments.map(Prompt::into_string).unwrap_or_default(),
+    })
 }
 
 /// The agent that a prompt names.

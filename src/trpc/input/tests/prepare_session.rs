@@ -4,7 +4,8 @@ use cloud_agent_wire::AllowedHosts;
 use serde_json::{Value, json};
 
 use super::{MESSAGE, UUID, accepted, assert_accepted, assert_refused, refused, with};
-use crate::trpc::input::{PrepareSession, RepositoryInput, TurnInput};
+use crate::session::command::TurnContent;
+use crate::trpc::input::{PrepareSession, RepositoryInput};
 
 fn base() -> Value {
     json!({
@@ -104,7 +105,7 @@ fn a_session_needs_little() {
     assert!(session.callback_target.is_none());
     assert_eq!(
         session.turn,
-        TurnInput::Prompt {
+        TurnContent::Prompt {
             prompt: "Fix the test".to_owned(),
             attachments: None,
         }
@@ -169,11 +170,11 @@ fn a_repository_is_checked() {
         ),
         (
             json!({"gitToken": "a b"}),
-            "gitToken: must be printable ASCII characters without spaces",
+            "gitToken: must be 1 to 4096 printable ASCII characters without spaces",
         ),
         (
             json!({"gitToken": "a".repeat(4097)}),
-            "gitToken: must have at most 4096 characters",
+            "gitToken: must be 1 to 4096 printable ASCII characters without spaces",
         ),
     ]);
     check_accepted(&[
@@ -299,13 +300,13 @@ fn an_initial_payload_is_the_first_turn() {
     }));
     assert_eq!(
         session.turn,
-        TurnInput::Command {
+        TurnContent::Command {
             command: "init".to_owned(),
             arguments: "-x".to_owned(),
         }
     );
     let session = prepared(&json!({"initialPayload": {"type": "prompt", "prompt": "Other"}}));
-    assert!(matches!(session.turn, TurnInput::Prompt { prompt, .. } if prompt == "Other"));
+    assert!(matches!(session.turn, TurnContent::Prompt { prompt, .. } if prompt == "Other"));
     let files = json!({"path": UUID, "files": [format!("{UUID}.png")]});
     check_refused(&[
         (

@@ -1,0 +1,229 @@
+//! The configuration of the Worker and the object, read from the environment's bindings.
+//!
+//! A missing or malformed setting is one sentence that names it. No value is ever repeated.
+
+use std::fmt;
+
+use cloud_agent_wire::{AllowedHosts, Secret};
+
+use crate::session::command::Settings;
+use crate::session::sealing::KeyRing;
+
+/// Everything that can be configured.
+pub struct Config {
+    /// `AUTH_JWT_SECRET`: verifies bearer tokens.
+    pub auth_secret: Secret,
+    /// `INTERNAL_API_SECRET`: the key of trusted services.
+    pub internal_secret: Secret,
+    /// `CREDENTIAL_SEALING_KEYS`: seals what is stored.
+    pub sealing_keys: KeyRing,
+    /// `RUNTIME_TOKEN`: opens the runtime.
+    pub runtime_token: Secret,
+    /// `RUNTIME_URL`: where the runtime is, without a slash at the end.
+    pub runtime_url: String,
+    /// `DEV_ALLOWED_HOSTS`: hosts that may be private or plain http, outside production only.
+    pub allowed_hosts: AllowedHosts,
+    /// Configurable times.
+    pub settings: Settings,
+}
+
+/// One sentence that names the setting and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn missing(name: &str) -> ConfigError {
+    ConfigError(format!("{name} is missing"))
+}
+
+impl Config {
+    /// Reads the configuration; `lookup` gives the text of a binding.
+    ///
+    /// # Errors
+    /// The first setting that is missing or malformed.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let secret = |name: &str| text(name).map(Secret::new).ok_or_else(|| missing(name));
+        let production = match text("ENVIRONMENT").as_deref() {
+            Some("production") | None => true,
+            Some("development") => false,
+            Some(_) => {
+                return Err(ConfigError(
+                    "ENVIRONMENT must be development or production".into(),
+                ));
+            }
+        };
+        match text("WORKSPACE_MODE").as_deref() {
+            Some("bootstrap") | None => {}
+            Some(_) => return Err(ConfigError("WORKSPACE_MODE must be bootstrap".into())),
+        }
+        Ok(Self {
+            auth_secret: secret("AUTH_JWT_SECRET")?,
+            internal_secret: secret("INTERNAL_API_SECRET")?,
+            sealing_keys: KeyRing::parse(&secret("CREDENTIAL_SEALING_KEYS")?)
+                .map_err(|sentence| ConfigError(sentence.to_owned()))?,
+            runtime_token: secret("RUNTIME_TOKEN")?,
+            runtime_url: runtime_url(text("RUNTIME_URL"), production)?,
+            allowed_hosts: allowed_hosts(text("DEV_ALLOWED_HOSTS"), production)?,
+            settings: settings(text)?,
+        })
+    }
+}
+
+/// The runtime's URL. In production secrets must not travel to it in the clear.
+fn runtime_url(value: Option<String>, production: bool) -> Result<String, ConfigError> {
+    let value = value.ok_or_else(|| missing("RUNTIME_URL"))?;
+    let url = url::Url::parse(&value).ok().filter(|url| {
+        url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    match url.as_ref().map(url::Url::scheme) {
+        Some("https") => {}
+        Some("http") if !production => {}
+        Some("http") => {
+            return Err(ConfigError(
+                "RUNTIME_URL must start with https:// in production".into(),
+            ));
+        }
+        _ => {
+            return Err(ConfigError(
+                "RUNTIME_URL must be an http or https URL without userinfo, query or fragment"
+                    .into(),
+            ));
+        }
+    }
+    Ok(value.trim_end_matches('/').to_owned())
+}
+
+fn allowed_hosts(value: Option<String>, production: bool) -> Result<AllowedHosts, ConfigError> {
+    match value {
+        None => Ok(AllowedHosts::default()),
+        Some(_) if production => Err(ConfigError(
+            "DEV_ALLOWED_HOSTS must not be set in production".into(),
+        )),
+        Some(value) => AllowedHosts::parse(&value)
+            .map_err(|error| ConfigError(format!("DEV_ALLOWED_HOSTS {error}"))),
+    }
+}
+
+fn settings(text: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    let millis = |name: &str, default: u64| match text(name) {
+        None => Ok(default),
+        Some(value) => value
+            .parse()
+            .map_err(|_| ConfigError(format!("{name} must be a whole number of milliseconds"))),
+    };
+    let defaults = Settings::default();
+    Ok(Settings {
+        drain_delay_millis: millis("DRAIN_DELAY_MS", defaults.drain_delay_millis)?,
+        marker_ttl_millis: millis("MARKER_TTL_MS", defaults.marker_ttl_millis)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::Config;
+
+    fn error(changes: &[(&str, Option<&str>)]) -> Option<String> {
+        let key = format!("k1:{}", STANDARD.encode([1; 32]));
+        let mut settings = BTreeMap::from([
+            ("AUTH_JWT_SECRET", "a"),
+            ("INTERNAL_API_SECRET", "b"),
+            ("CREDENTIAL_SEALING_KEYS", key.as_str()),
+            ("RUNTIME_TOKEN", "c"),
+            ("RUNTIME_URL", "https://runtime.example"),
+        ]);
+        for (name, value) in changes {
+            match value {
+                Some(value) => settings.insert(name, value),
+                None => settings.remove(name),
+            };
+        }
+        Config::read(|name| settings.get(name).map(|value| (*value).to_owned()))
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_setting_that_is_missing_or_malformed_is_named() {
+        const DEVELOPMENT: (&str, Option<&str>) = ("ENVIRONMENT", Some("development"));
+        type Row<'a> = (&'a [(&'a str, Option<&'a str>)], Option<&'a str>);
+        let rows: &[Row<'_>] = &[
+            (&[], None),
+            (
+                &[("AUTH_JWT_SECRET", None)],
+                Some("AUTH_JWT_SECRET is missing"),
+            ),
+            (
+                &[("AUTH_JWT_SECRET", Some(""))],
+                Some("AUTH_JWT_SECRET is missing"),
+            ),
+            (
+                &[("INTERNAL_API_SECRET", None)],
+                Some("INTERNAL_API_SECRET is missing"),
+            ),
+            (
+                &[("CREDENTIAL_SEALING_KEYS", None)],
+                Some("CREDENTIAL_SEALING_KEYS is missing"),
+            ),
+            (
+                &[("CREDENTIAL_SEALING_KEYS", Some("k1:short"))],
+                Some("CREDENTIAL_SEALING_KEYS has a key that is not base64"),
+            ),
+            (&[("RUNTIME_TOKEN", None)], Some("RUNTIME_TOKEN is missing")),
+            (&[("RUNTIME_URL", None)], Some("RUNTIME_URL is missing")),
+            (
+                &[("RUNTIME_URL", Some("http://runtime.example"))],
+                Some("RUNTIME_URL must start with https:// in production"),
+            ),
+            (
+                &[DEVELOPMENT, ("RUNTIME_URL", Some("http://127.0.0.1:9"))],
+                None,
+            ),
+            (
+                &[("RUNTIME_URL", Some("https://u:p@runtime.example"))],
+                Some(
+                    "RUNTIME_URL must be an http or https URL without userinfo, query or fragment",
+                ),
+            ),
+            (
+                &[("ENVIRONMENT", Some("test"))],
+                Some("ENVIRONMENT must be development or production"),
+            ),
+            (
+                &[("WORKSPACE_MODE", Some("other"))],
+                Some("WORKSPACE_MODE must be bootstrap"),
+            ),
+            (
+                &[("DEV_ALLOWED_HOSTS", Some("127.0.0.1:1"))],
+                Some("DEV_ALLOWED_HOSTS must not be set in production"),
+            ),
+            (
+                &[DEVELOPMENT, ("DEV_ALLOWED_HOSTS", Some("127.0.0.1:1"))],
+                None,
+            ),
+            (
+                &[("DRAIN_DELAY_MS", Some("soon"))],
+                Some("DRAIN_DELAY_MS must be a whole number of milliseconds"),
+            ),
+        ];
+        for (changes, expected) in rows {
+            assert_eq!(error(changes).as_deref(), *expected, "{changes:?}");
+        }
+    }
+}

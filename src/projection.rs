@@ -1,0 +1,160 @@
+//! What clients read of a session: projections of its state, without anything secret.
+
+use cloud_agent_wire::{SessionId, Timestamp, Turn};
+
+use crate::session::admission::{self, Acknowledgement as Admitted};
+use crate::session::claim::Head;
+use crate::session::credential::CredentialRecord;
+use crate::session::event::{CompletionSource, PublicFailure};
+use crate::session::message::{MessageRecord, MessageState, Phase};
+use crate::session::record::{InitialMessage, Profile, RepositoryRecord, SessionRecord};
+use crate::trpc::output::{
+    Acknowledgement, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput, ExecutionStatus,
+    GetMessageResultOutput, GetSessionOutput, MessageStatus,
+};
+
+/// Everything that `getSession` shows a part of.
+#[derive(Debug)]
+pub struct SessionSources {
+    /// The record.
+    pub record: SessionRecord,
+    /// The first message.
+    pub initial: InitialMessage,
+    /// What deliveries need.
+    pub profile: Profile,
+    /// The credential.
+    pub credential: Option<CredentialRecord>,
+    /// The oldest message that has not ended.
+    pub head: Option<Head>,
+    /// The newest event.
+    pub latest_event_id: Option<u64>,
+}
+
+/// The answer of `getSession`.
+#[must_use]
+pub fn session(sources: SessionSources) -> GetSessionOutput {
+    let SessionSources {
+        record,
+        initial,
+        profile,
+        credential,
+        head,
+        latest_event_id,
+    } = sources;
+    let (github_repo, git_url, platform) = match record.repository {
+        RepositoryRecord::Github { repo } => (Some(repo), None, Some("github")),
+        RepositoryRecord::Gitlab { url } => (None, Some(url), Some("gitlab")),
+        RepositoryRecord::Git { url } => (None, Some(url), None),
+    };
+    let prompt = match initial.intent.turn {
+        Turn::Prompt { prompt, .. } => Some(prompt),
+        Turn::Command { .. } => None,
+    };
+    let runtime_agents = profile
+        .runtime_agents
+        .and_then(|agents| serde_json::from_str(agents.get()).ok());
+    GetSessionOutput {
+        session_id: record.session_id,
+        kilo_session_id: Some(record.kilo_session_id),
+        user_id: record.user_id.into(),
+        org_id: record.organization_id,
+        sandbox_id: None,
+        github_repo,
+        git_url,
+        platform: platform.map(str::to_owned),
+        prompt,
+        mode: Some(record.agent.mode),
+        model: Some(record.agent.model),
+        variant: record.agent.variant,
+        auto_commit: record.finalization.auto_commit,
+        upstream_branch: record.upstream_branch,
+        runtime_agents,
+        execution: head.and_then(|head| execution(&head, record.created_at)),
+        credential: credential.map(credential_output),
+        prepared_at: record.prepared_at,
+        initiated_at: record.initiated_at,
+        initial_message_id: Some(record.initial_message_id),
+        timestamp: record.created_at,
+        version: 1,
+        latest_event_id,
+    }
+}
+
+fn execution(head: &Head, started_at: Timestamp) -> Option<ExecutionOutput> {
+    let Head::Message(message) = head else {
+        return None;
+    };
+    let status = match message.state.phase() {
+        Phase::Queued | Phase::Claimed => ExecutionStatus::Pending,
+        Phase::Accepted => ExecutionStatus::Running,
+        Phase::Completed | Phase::Failed | Phase::Interrupted => return None,
+    };
+    Some(ExecutionOutput {
+        id: message.message_id().clone(),
+        status,
+        started_at,
+        last_heartbeat: (),
+        process_id: (),
+        error: (),
+        health: ExecutionHealth::Healthy,
+    })
+}
+
+fn credential_output(credential: CredentialRecord) -> CredentialOutput {
+    CredentialOutput {
+        generation: credential.generation,
+        updated_at: credential.updated_at,
+        message_id: credential.pointer.message_id,
+        fingerprint: credential.fingerprint,
+        waiting_since: None,
+    }
+}
+
+/// The answer to an admitted message.
+#[must_use]
+pub fn acknowledgement(session_id: SessionId, admitted: Admitted) -> Acknowledgement {
+    let delivery = match admitted.delivery {
+        admission::Delivery::Queued => Delivery::Queued,
+        admission::Delivery::Sent => Delivery::Sent,
+    };
+    Acknowledgement::new(session_id, admitted.message_id, delivery)
+}
+
+/// The answer of `getMessageResult`.
+#[must_use]
+pub fn message_result(record: &SessionRecord, message: &MessageRecord) -> GetMessageResultOutput {
+    let state = &message.state;
+    let accepted_at = state.accepted_at();
+    let (status, completion_source) = match state.phase() {
+        Phase::Queued | Phase::Claimed => (MessageStatus::Queued, None),
+        Phase::Accepted => (MessageStatus::Running, None),
+        Phase::Completed => (MessageStatus::Completed, Some(CompletionSource::Assistant)),
+        Phase::Failed => (
+            MessageStatus::Failed,
+            Some(CompletionSource::of_failure(accepted_at.is_some())),
+        ),
+        Phase::Interrupted => (
+            MessageStatus::Interrupted,
+            Some(CompletionSource::Interrupt),
+        ),
+    };
+    let failure = match state {
+        MessageState::Failed {
+            failure, attempts, ..
+        } => Some(PublicFailure::new(failure, *attempts)),
+        _ => None,
+    };
+    GetMessageResultOutput {
+        cloud_agent_session_id: record.session_id.clone(),
+        message_id: message.message_id().clone(),
+        status,
+        created_at: message.created_at,
+        queued_at: Some(message.created_at),
+        accepted_at,
+        terminal_at: state.terminal_at(),
+        completion_source: completion_source.map(CompletionSource::as_str),
+        failure,
+        gate_result: None,
+        assistant: None,
+    }
+}

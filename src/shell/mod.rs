@@ -1,0 +1,16 @@
+//! The effects: everything that talks to the platform, and nothing that decides.
+
+mod bodies;
+mod config;
+mod event_pull;
+#[cfg(feature = "test-faults")]
+mod faults;
+mod hand_over;
+mod object;
+mod platform;
+mod rows;
+mod runtime;
+mod schema;
+mod store;
+mod worker;
+mod write;

@@ -1,0 +1,349 @@
+//! The Durable Object of a session: decode, load, decide, commit, perform.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use cloud_agent_wire::MessageId;
+use serde::Serialize;
+use worker::{DurableObject, Env, Method, Request, Response, Result, State, durable_object};
+
+use crate::commands::{self, NewSession};
+use crate::config::Config;
+use crate::envelope::{Envelope, VERSION};
+use crate::projection;
+use crate::session::admission::Acknowledgement;
+use crate::session::claim::Work;
+use crate::session::command::Ingredients;
+use crate::session::engine::{self, Store};
+use crate::session::error::{CommandError, StoreError};
+use crate::telemetry::LogEvent;
+use crate::trpc::input::{self, CallbackChange, decode};
+use crate::trpc::output::{PrepareSessionOutput, UpdateSessionOutput};
+use crate::trpc::{CallError, ErrorKey, Procedure};
+
+use super::config::config;
+use super::event_pull;
+use super::hand_over::hand_over;
+use super::platform::{self, nonce, now};
+use super::runtime::{RuntimeClient, UrlTransport};
+use super::store::SqlStore;
+
+/// From an alarm that met a fault until the next one.
+const FAULT_DELAY_MILLIS: u64 = 5_000;
+/// From an alarm that found no configuration until the next one.
+const UNCONFIGURED_DELAY_MILLIS: u64 = 60_000;
+
+/// The session object. Its storage is the only truth: the fields hold nothing that a restart would miss.
+#[durable_object(alarm)]
+pub struct CloudAgentSession {
+    state: State,
+    env: Env,
+    store: std::result::Result<Rc<SqlStore>, StoreError>,
+    /// Whether this incarnation reads the runtime's events, so that it does not do so twice.
+    following: Rc<Cell<bool>>,
+}
+
+impl DurableObject for CloudAgentSession {
+    fn new(state: State, env: Env) -> Self {
+        let store = SqlStore::open(state.storage()).map(Rc::new);
+        if let Ok(store) = &store
+            && let Err(error) = engine::wake(&**store, now())
+        {
+            store.log(&LogEvent::Fault {
+                place: "wake",
+                reason: error.to_string(),
+            });
+        }
+        Self {
+            state,
+            env,
+            store,
+            following: Rc::new(Cell::new(false)),
+        }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        #[cfg(feature = "test-faults")]
+        super::faults::arm(&request)?;
+        let body = request.text().await?;
+        let name = request.path();
+        let answer = self.answer(request.method(), name.trim_start_matches('/'), &body);
+        if let Ok(store) = &self.store {
+            store.settle_alarm().await?;
+        }
+        match answer {
+            Ok(json) => Response::ok(json),
+            Err(error) => Ok(Response::from_json(&error)?.with_status(error.key.http_status())),
+        }
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        match (&self.store, config(&self.env)) {
+            (Ok(store), Ok(config)) => self.work(store, &config).await?,
+            (Ok(store), Err(_)) => {
+                // Nothing can be delivered without a configuration; look again when it may have come.
+                store.arm_at(Some(now().plus_millis(UNCONFIGURED_DELAY_MILLIS)));
+                store.settle_alarm().await?;
+            }
+            (Err(error), _) => worker::console_error!("{}", fault_line("open", error)),
+        }
+        Response::empty()
+    }
+}
+
+impl CloudAgentSession {
+    /// Everything of a request after its body came: one synchronous section, so nothing can come between.
+    fn answer(
+        &self,
+        method: Method,
+        name: &str,
+        body: &str,
+    ) -> std::result::Result<String, CallError> {
+        let config = config(&self.env)
+            .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))?;
+        let store = self.store.as_ref().map_err(|error| {
+            worker::console_error!("{}", fault_line("open", error));
+            CallError::internal()
+        })?;
+        let procedure = Procedure::from_name(name).filter(|_| method == Method::Post);
+        let envelope = serde_json::from_str::<Envelope<'_>>(body)
+            .ok()
+            .filter(|envelope| envelope.v == VERSION)
+            .ok_or_else(|| CallError::new(ErrorKey::BadRequest, "Unknown command version"))?;
+        let context = Context {
+            store,
+            config: &config,
+            envelope: &envelope,
+        };
+        match procedure {
+            Some(Procedure::PrepareSession) => context.prepare(),
+            Some(Procedure::UpdateSession) => context.update(),
+            Some(Procedure::InitiateFromKilocodeSessionV2) => context.initiate(),
+            Some(Procedure::SendMessageV2) => context.send_message(),
+            Some(Procedure::GetSession) => context.get_session(),
+            Some(Procedure::GetMessageResult) => context.get_message_result(),
+            _ => Err(CallError::new(ErrorKey::NotFound, "Unknown command")),
+        }
+    }
+
+    /// The alarm's work. Every fault is caught here: the platform's own retries end after six.
+    async fn work(&self, store: &Rc<SqlStore>, config: &Rc<Config>) -> Result<()> {
+        let runtime = RuntimeClient::new(UrlTransport {
+            base: config.runtime_url.clone(),
+            token: config.runtime_token.clone(),
+        });
+        let outcome = match engine::next_work(&**store, now()) {
+            Ok(Some(Work::Deliver(claim))) => {
+                // The claim is durable and the alarm armed for the case that this handler dies.
+                store.settle_alarm().await?;
+                hand_over(store, &runtime, config, &claim).await
+            }
+            Ok(Some(Work::Pull)) => Ok(true),
+            Ok(Some(Work::Rest | Work::Again) | None) => Ok(false),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(true) => self.follow_events(store, runtime),
+            Ok(false) => {}
+            Err(error) => {
+                store.log(&LogEvent::Fault {
+                    place: "alarm",
+                    reason: error.to_string(),
+                });
+                store.arm_at(Some(now().plus_millis(FAULT_DELAY_MILLIS)));
+            }
+        }
+        store.settle_alarm().await
+    }
+
+    fn follow_events(&self, store: &Rc<SqlStore>, runtime: RuntimeClient<UrlTransport>) {
+        if self.following.replace(true) {
+            return;
+        }
+        let (store, following) = (Rc::clone(store), Rc::clone(&self.following));
+        self.state.wait_until(async move {
+            event_pull::follow(&store, &runtime).await;
+            following.set(false);
+        });
+    }
+}
+
+/// What a command is answered with.
+struct Context<'a> {
+    store: &'a Rc<SqlStore>,
+    config: &'a Config,
+    envelope: &'a Envelope<'a>,
+}
+
+type Answer = std::result::Result<String, CallError>;
+
+impl Context<'_> {
+    fn input<T: input::Input>(&self, rules: &T::Rules) -> std::result::Result<T, CallError> {
+        decode(
+            self.envelope.input.map(serde_json::value::RawValue::get),
+            rules,
+        )
+        .map_err(CallError::from)
+    }
+
+    fn ingredients(&self) -> std::result::Result<Ingredients<'_>, CallError> {
+        Ok(Ingredients {
+            ring: &self.config.sealing_keys,
+            nonce: nonce().map_err(|_| CallError::internal())?,
+            settings: self.config.settings,
+        })
+    }
+
+    /// The message's id when the client gave none.
+    fn fallback_id(&self) -> std::result::Result<MessageId, CallError> {
+        match &self.envelope.message_id {
+            Some(id) => Ok(id.clone()),
+            None => platform::message_id().map_err(|_| CallError::internal()),
+        }
+    }
+
+    fn prepare(&self) -> Answer {
+        let input: input::PrepareSession = self.input(&self.config.allowed_hosts)?;
+        let ids = self
+            .envelope
+            .new_session
+            .clone()
+            .ok_or_else(CallError::internal)?;
+        let auto_initiate = input.auto_initiate;
+        let output = PrepareSessionOutput {
+            cloud_agent_session_id: ids.session_id.clone(),
+            kilo_session_id: ids.kilo_session_id.clone(),
+        };
+        let ids = NewSession {
+            session_id: ids.session_id,
+            user_id: self.envelope.user_id.clone(),
+            kilo_session_id: ids.kilo_session_id,
+            fallback_message_id: self.fallback_id()?,
+        };
+        // A repeat of a request whose answer was lost finds the session that it made.
+        let is_repeat = self
+            .store
+            .initial_message()
+            .map_err(|_| CallError::internal())?
+            .is_some();
+        if !is_repeat {
+            let command = commands::prepare_session(input, ids, self.envelope.arrival(), now());
+            let (credential, secrets) = (self.ingredients()?, self.ingredients()?);
+            engine::prepare(&**self.store, command, now(), [&credential, &secrets])
+                .map_err(|error| commands::call_error(&error, false))?;
+        }
+        if auto_initiate {
+            self.admit(engine::initiate(
+                &**self.store,
+                self.envelope.arrival(),
+                now(),
+                &self.ingredients()?,
+            ))?;
+        }
+        json(&output)
+    }
+
+    fn update(&self) -> Answer {
+        let input: input::UpdateSession = self.input(&self.config.allowed_hosts)?;
+        let refused = |error: CommandError| commands::call_error(&error, false);
+        match input.callback {
+            CallbackChange::Keep => {}
+            change => {
+                let target = match change {
+                    CallbackChange::Set(target) => commands::callback_target(&target),
+                    CallbackChange::Keep | CallbackChange::Clear => None,
+                };
+                engine::replace_callback(&**self.store, target, &self.ingredients()?)
+                    .map_err(refused)?;
+            }
+        }
+        match input.git_token {
+            Some(token) => engine::rotate(
+                &**self.store,
+                &token,
+                self.envelope.arrival(),
+                now(),
+                &self.ingredients()?,
+            )
+            .map_err(refused)?,
+            None => self.require_session()?,
+        }
+        json(&UpdateSessionOutput { success: true })
+    }
+
+    fn require_session(&self) -> std::result::Result<(), CallError> {
+        match self.store.initial_message() {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
+            Err(_) => Err(CallError::internal()),
+        }
+    }
+
+    fn initiate(&self) -> Answer {
+        self.input::<input::InitiateSession>(&())?;
+        self.admit(engine::initiate(
+            &**self.store,
+            self.envelope.arrival(),
+            now(),
+            &self.ingredients()?,
+        ))
+    }
+
+    fn send_message(&self) -> Answer {
+        let input: input::SendMessage = self.input(&())?;
+        let command = commands::send_message(input, self.fallback_id()?, self.envelope.arrival());
+        self.admit(engine::send_message(
+            &**self.store,
+            command,
+            now(),
+            &self.ingredients()?,
+        ))
+    }
+
+    fn admit(&self, admitted: std::result::Result<Acknowledgement, CommandError>) -> Answer {
+        let acknowledgement = admitted.map_err(|error| commands::call_error(&error, true))?;
+        let session_id = self.store.session_id().ok_or_else(CallError::internal)?;
+        json(&projection::acknowledgement(session_id, acknowledgement))
+    }
+
+    fn get_session(&self) -> Answer {
+        self.input::<input::GetSession>(&())?;
+        match self.store.session_sources() {
+            Ok(Some(sources)) => json(&projection::session(sources)),
+            Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
+            Err(error) => Err(self.unreadable(&error)),
+        }
+    }
+
+    fn get_message_result(&self) -> Answer {
+        let input = self.input::<input::GetMessageResult>(&())?;
+        match self.store.message(&input.message_id.0) {
+            Ok(Some((record, Some(message)))) => {
+                json(&projection::message_result(&record, &message))
+            }
+            Ok(Some((_, None))) => Err(commands::call_error(&CommandError::MessageNotFound, false)),
+            Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
+            Err(error) => Err(self.unreadable(&error)),
+        }
+    }
+
+    fn unreadable(&self, error: &StoreError) -> CallError {
+        self.store.log(&LogEvent::Fault {
+            place: "load",
+            reason: error.to_string(),
+        });
+        CallError::internal()
+    }
+}
+
+fn json(output: &impl Serialize) -> Answer {
+    serde_json::to_string(output).map_err(|_| CallError::internal())
+}
+
+fn fault_line(place: &'static str, error: &StoreError) -> String {
+    LogEvent::Fault {
+        place,
+        reason: error.to_string(),
+    }
+    .to_line(None, now())
+}

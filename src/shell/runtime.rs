@@ -1,0 +1,216 @@
+//! Calls to the runtime: one transport trait, its adapters, and a typed client on top.
+
+use cloud_agent_wire::{
+    EventSequence, Health, MessageId, PutTurn, PutWorkspace, RuntimeError, RuntimeErrorCode,
+    Secret, SessionId, StoreId, TurnReply, VERSION, WorkspaceReply, routes,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::JsValue;
+use worker::{
+    AbortSignal, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
+};
+
+/// Longest an outside call may hold the alarm's handler: while it runs no other deadline can ring.
+const CALL_TIMEOUT_MILLIS: u32 = 2_000;
+/// How long a read of events stays open.
+pub const EVENT_WAIT_MILLIS: u32 = 25_000;
+/// What a read of events may take beyond that.
+const EVENT_GRACE_MILLIS: u32 = 5_000;
+
+/// Why a call gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallFault {
+    /// No connection, no reply in time, or one that makes no sense.
+    Unreachable,
+    /// The runtime refused, with its reason.
+    Refused(RuntimeErrorCode),
+    /// The runtime, or something before it, answered with a status that has no reason.
+    Status(u16),
+}
+
+impl CallFault {
+    /// The fault as a word for log lines.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unreachable => "unreachable".to_owned(),
+            Self::Refused(code) => format!("{code:?}"),
+            Self::Status(status) => format!("status {status}"),
+        }
+    }
+}
+
+/// A request to a runtime, before an adapter knows where that is.
+pub struct Call {
+    method: Method,
+    path: String,
+    store_id: Option<StoreId>,
+    body: Option<String>,
+    timeout_millis: u32,
+}
+
+/// How a runtime is reached.
+pub trait Transport {
+    /// Sends a request and returns the reply's head; the body may still be coming.
+    ///
+    /// # Errors
+    /// [`CallFault::Unreachable`].
+    async fn send(&self, call: &Call) -> Result<Response, CallFault>;
+}
+
+/// A runtime at a URL.
+pub struct UrlTransport {
+    /// The URL without a slash at the end.
+    pub base: String,
+    /// Opens the runtime.
+    pub token: Secret,
+}
+
+impl UrlTransport {
+    fn request(&self, call: &Call) -> worker::Result<Request> {
+        let headers = Headers::new();
+        headers.set("authorization", &format!("Bearer {}", self.token.expose()))?;
+        if let Some(store_id) = &call.store_id {
+            headers.set(routes::STORE_ID_HEADER, store_id.as_str())?;
+        }
+        if call.body.is_some() {
+            headers.set("content-type", "application/json")?;
+        }
+        let mut init = RequestInit::new();
+        init.with_method(call.method.clone())
+            .with_headers(headers)
+            .with_body(call.body.as_deref().map(JsValue::from_str))
+            // A redirect would carry the token to wherever it points.
+            .with_redirect(RequestRedirect::Manual);
+        Request::new_with_init(&format!("{}{}", self.base, call.path), &init)
+    }
+}
+
+impl Transport for UrlTransport {
+    async fn send(&self, call: &Call) -> Result<Response, CallFault> {
+        let request = self.request(call).map_err(|_| CallFault::Unreachable)?;
+        let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(call.timeout_millis));
+        Fetch::Request(request)
+            .send_with_signal(&signal)
+            .await
+            .map_err(|_| CallFault::Unreachable)
+    }
+}
+
+/// The runtime's calls as functions.
+pub struct RuntimeClient<T> {
+    transport: T,
+}
+
+impl<T: Transport> RuntimeClient<T> {
+    /// A client over a transport.
+    pub const fn new(transport: T) -> Self {
+        Self { transport }
+    }
+
+    /// Asks who is there. A runtime that speaks another version counts as none.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn health(&self) -> Result<Health, CallFault> {
+        let call = Call {
+            method: Method::Get,
+            path: routes::HEALTH.to_owned(),
+            store_id: None,
+            body: None,
+            timeout_millis: CALL_TIMEOUT_MILLIS,
+        };
+        let health: Health = self.json(&call).await?;
+        if health.version == VERSION {
+            Ok(health)
+        } else {
+            Err(CallFault::Unreachable)
+        }
+    }
+
+    /// Has a workspace prepared.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn put_workspace(
+        &self,
+        session_id: &SessionId,
+        store_id: &StoreId,
+        body: &PutWorkspace,
+    ) -> Result<WorkspaceReply, CallFault> {
+        self.put(routes::workspace(session_id), store_id, body)
+            .await
+    }
+
+    /// Hands over a turn.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn put_turn(
+        &self,
+        session_id: &SessionId,
+        message_id: &MessageId,
+        store_id: &StoreId,
+        body: &PutTurn,
+    ) -> Result<TurnReply, CallFault> {
+        self.put(routes::turn(session_id, message_id), store_id, body)
+            .await
+    }
+
+    /// Opens the stream of events after `after`.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn events(
+        &self,
+        session_id: &SessionId,
+        store_id: &StoreId,
+        after: EventSequence,
+    ) -> Result<Response, CallFault> {
+        let call = Call {
+            method: Method::Get,
+            path: routes::events(session_id, after, u64::from(EVENT_WAIT_MILLIS)),
+            store_id: Some(store_id.clone()),
+            body: None,
+            timeout_millis: EVENT_WAIT_MILLIS + EVENT_GRACE_MILLIS,
+        };
+        self.checked(&call).await
+    }
+
+    async fn put<R: DeserializeOwned>(
+        &self,
+        path: String,
+        store_id: &StoreId,
+        body: &impl Serialize,
+    ) -> Result<R, CallFault> {
+        let body = serde_json::to_string(body).map_err(|_| CallFault::Unreachable)?;
+        let call = Call {
+            method: Method::Put,
+            path,
+            store_id: Some(store_id.clone()),
+            body: Some(body),
+            timeout_millis: CALL_TIMEOUT_MILLIS,
+        };
+        self.json(&call).await
+    }
+
+    async fn json<R: DeserializeOwned>(&self, call: &Call) -> Result<R, CallFault> {
+        let mut response = self.checked(call).await?;
+        let text = response.text().await.map_err(|_| CallFault::Unreachable)?;
+        serde_json::from_str(&text).map_err(|_| CallFault::Unreachable)
+    }
+
+    /// A reply with a successful status.
+    async fn checked(&self, call: &Call) -> Result<Response, CallFault> {
+        let mut response = self.transport.send(call).await?;
+        let status = response.status_code();
+        if (200..300).contains(&status) {
+            return Ok(response);
+        }
+        let text = response.text().await.map_err(|_| CallFault::Unreachable)?;
+        Err(serde_json::from_str::<RuntimeError>(&text)
+            .map_or(CallFault::Status(status), |error| {
+                CallFault::Refused(error.code)
+            }))
+    }
+}

@@ -1,0 +1,368 @@
+//! The session's storage: SQLite behind the [`Store`] that decisions are committed to.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use cloud_agent_wire::{EventSequence, Generation, MessageId, SessionId, Timestamp};
+use js_sys::Promise;
+use js_sys::futures::JsFuture;
+use worker::{SqlStorage, Storage};
+
+use crate::projection::SessionSources;
+use crate::session::admission::{AdmissionView, KnownMessage};
+use crate::session::claim::{DeliveryView, Head};
+use crate::session::credential::{CredentialRecord, Marker, Pointer};
+use crate::session::deadline::{DeadlineKind, Deadlines};
+use crate::session::engine::Store;
+use crate::session::error::StoreError;
+use crate::session::message::{MessageRecord, MessageState, QueuePosition};
+use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
+use crate::session::sealing::{Sealed, SecretKind};
+use crate::session::step::Step;
+use crate::telemetry::LogEvent;
+
+use super::rows::{Row, all, failed, integer, one, text};
+use super::{platform, schema, write};
+
+/// A session's storage.
+pub struct SqlStore {
+    storage: Storage,
+    sql: SqlStorage,
+    /// Whether there are tables; read from storage at construction and kept up by the step that makes them.
+    exists: Cell<bool>,
+    /// The session's id, for log lines.
+    session_id: OnceCell<SessionId>,
+    /// The alarm's write, until it was waited for.
+    armed: RefCell<Option<Promise>>,
+}
+
+/// The columns of a message, in the order that [`message`] reads them.
+const MESSAGE_COLUMNS: &str = "message_id, position, created_at, intent, state";
+
+impl SqlStore {
+    /// Opens the storage and applies the migrations that a session made by an earlier version lacks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(storage: Storage) -> Result<Self, StoreError> {
+        let sql = storage.sql();
+        let exists = schema::exists(&sql)?;
+        let store = Self {
+            storage,
+            sql,
+            exists: Cell::new(exists),
+            session_id: OnceCell::new(),
+            armed: RefCell::new(None),
+        };
+        if exists {
+            store.transaction(|| schema::migrate(&store.sql))?;
+        }
+        Ok(store)
+    }
+
+    /// Arms the alarm at a moment, whatever the deadlines say.
+    pub fn arm_at(&self, at: Option<Timestamp>) {
+        match platform::arm(&self.storage, at) {
+            Ok(promise) => *self.armed.borrow_mut() = Some(promise),
+            Err(error) => {
+                self.log(&LogEvent::Fault {
+                    place: "set_alarm",
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+
+    /// Waits until the platform has taken the alarm's newest write.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub async fn settle_alarm(&self) -> worker::Result<()> {
+        let armed = self.armed.borrow_mut().take();
+        if let Some(promise) = armed {
+            JsFuture::from(promise).await?;
+        }
+        Ok(())
+    }
+
+    /// The session's id, once something of the session was read.
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session_id.get().cloned()
+    }
+
+    /// What deliveries need beside the record.
+    pub fn profile(&self) -> Result<Option<Profile>, StoreError> {
+        self.column("SELECT profile FROM session")?
+            .map(|mut row| row.json("profile"))
+            .transpose()
+    }
+
+    /// A message, wherever it is in its life; `None` when there is no session or no such message.
+    pub fn message(
+        &self,
+        message_id: &MessageId,
+    ) -> Result<Option<(SessionRecord, Option<MessageRecord>)>, StoreError> {
+        let Some(record) = self.record()? else {
+            return Ok(None);
+        };
+        let query = format!("SELECT {MESSAGE_COLUMNS} FROM message WHERE message_id = ?");
+        let found = one(&self.sql, &query, vec![text(message_id.as_str())])?;
+        let message = found
+            .map(|row| match head(row)? {
+                Head::Message(message) => Ok(*message),
+                Head::Unreadable { .. } => Err(StoreError::Unreadable("message")),
+            })
+            .transpose()?;
+        Ok(Some((record, message)))
+    }
+
+    /// Everything that `getSession` shows a part of; `None` when there is no session.
+    pub fn session_sources(&self) -> Result<Option<SessionSources>, StoreError> {
+        let (Some(record), Some(initial), Some(profile)) =
+            (self.record()?, self.initial_message()?, self.profile()?)
+        else {
+            return Ok(None);
+        };
+        let latest = one(&self.sql, "SELECT MAX(id) FROM event", vec![])?;
+        let latest_event_id = latest
+            .map(|mut row| row.optional_integer("event"))
+            .transpose()?
+            .flatten();
+        Ok(Some(SessionSources {
+            record,
+            initial,
+            profile,
+            credential: self.credential()?,
+            head: self.head()?,
+            latest_event_id,
+        }))
+    }
+
+    fn column(&self, query: &str) -> Result<Option<Row>, StoreError> {
+        if self.exists.get() {
+            one(&self.sql, query, vec![])
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn record(&self) -> Result<Option<SessionRecord>, StoreError> {
+        let Some(mut row) = self.column("SELECT record FROM session")? else {
+            return Ok(None);
+        };
+        let record: SessionRecord = row.json("session")?;
+        self.session_id.get_or_init(|| record.session_id.clone());
+        Ok(Some(record))
+    }
+
+    fn credential(&self) -> Result<Option<CredentialRecord>, StoreError> {
+        const TABLE: &str = "credential";
+        let query = "SELECT generation, updated_at, sealed, fingerprint, pointer_message_id,
+            pointer_stamp, skips FROM credential";
+        let Some(mut row) = one(&self.sql, query, vec![])? else {
+            return Ok(None);
+        };
+        Ok(Some(CredentialRecord {
+            generation: Generation::new(row.integer(TABLE)?),
+            updated_at: row.time(TABLE)?,
+            sealed: Sealed::from_stored(row.text(TABLE)?),
+            fingerprint: row.text(TABLE)?,
+            pointer: Pointer {
+                message_id: row
+                    .optional_text(TABLE)?
+                    .map(|id| id.try_into().map_err(|_| StoreError::Unreadable(TABLE)))
+                    .transpose()?,
+                stamp: row.time(TABLE)?,
+            },
+            skips: row.integer(TABLE)?,
+        }))
+    }
+
+    fn marker(&self, message_id: &MessageId) -> Result<Option<Marker>, StoreError> {
+        let query = "SELECT generation, expires_at FROM marker WHERE message_id = ?";
+        one(&self.sql, query, vec![text(message_id.as_str())])?
+            .map(|mut row| {
+                Ok(Marker {
+                    message_id: message_id.clone(),
+                    generation: Generation::new(row.integer("marker")?),
+                    expires_at: row.optional_time("marker")?,
+                })
+            })
+            .transpose()
+    }
+
+    fn known_message(&self, message_id: &MessageId) -> Result<Option<KnownMessage>, StoreError> {
+        let query = "SELECT intent, state FROM message WHERE message_id = ?";
+        one(&self.sql, query, vec![text(message_id.as_str())])?
+            .map(|mut row| {
+                let intent = row.json("message")?;
+                let state: MessageState = row.json("message")?;
+                Ok(KnownMessage {
+                    intent,
+                    phase: state.phase(),
+                })
+            })
+            .transpose()
+    }
+
+    fn head(&self) -> Result<Option<Head>, StoreError> {
+        let query = format!(
+            "SELECT {MESSAGE_COLUMNS} FROM message
+            WHERE phase IN ('queued', 'claimed', 'accepted') ORDER BY position LIMIT 1"
+        );
+        one(&self.sql, &query, vec![])?.map(head).transpose()
+    }
+
+    fn link(&self) -> Result<RuntimeLink, StoreError> {
+        let query = "SELECT store_id, cursor, unreachable_since FROM runtime";
+        let Some(mut row) = one(&self.sql, query, vec![])? else {
+            return Ok(RuntimeLink::default());
+        };
+        let store_id = row.optional_text("runtime")?;
+        Ok(RuntimeLink {
+            // An unreadable name counts as another store: then everything on it is void, which is the safe side.
+            store_id: store_id.and_then(|id| id.try_into().ok()),
+            cursor: EventSequence::new(row.integer("runtime")?),
+            unreachable_since: row.optional_time("runtime")?,
+        })
+    }
+
+    fn transaction(&self, run: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        // A store error crosses the JavaScript boundary as a thrown error, which is what rolls back.
+        let mut outcome = Ok(());
+        let finished = platform::transaction_sync(&self.storage, &mut || {
+            outcome = run();
+            outcome
+                .clone()
+                .map_err(|error| worker::Error::RustError(error.to_string()))
+        });
+        outcome.and(finished.map_err(|error| failed(&error)))
+    }
+}
+
+/// Reads a message's row; what cannot be read is named, so that it can be set aside.
+fn head(mut row: Row) -> Result<Head, StoreError> {
+    const TABLE: &str = "message";
+    let message_id = row
+        .text(TABLE)?
+        .try_into()
+        .map_err(|_| StoreError::Unreadable(TABLE))?;
+    let position = QueuePosition(row.integer(TABLE)?);
+    let mut rest = || {
+        Ok::<_, StoreError>(MessageRecord {
+            position,
+            created_at: row.time(TABLE)?,
+            intent: row.json(TABLE)?,
+            state: row.json(TABLE)?,
+        })
+    };
+    Ok(match rest() {
+        Ok(message) => Head::Message(Box::new(message)),
+        Err(_) => Head::Unreadable {
+            position,
+            message_id,
+        },
+    })
+}
+
+impl Store for SqlStore {
+    fn admission_view(
+        &self,
+        message_id: Option<&MessageId>,
+    ) -> Result<Option<AdmissionView>, StoreError> {
+        let Some(record) = self.record()? else {
+            return Ok(None);
+        };
+        let query = "SELECT COUNT(*) FROM message WHERE phase IN ('queued', 'claimed')";
+        let queued = one(&self.sql, query, vec![])?
+            .map(|mut row| row.integer("message"))
+            .transpose()?
+            .unwrap_or(0);
+        Ok(Some(AdmissionView {
+            record,
+            credential: self.credential()?,
+            marker: message_id.map(|id| self.marker(id)).transpose()?.flatten(),
+            known: message_id
+                .map(|id| self.known_message(id))
+                .transpose()?
+                .flatten(),
+            queued: usize::try_from(queued).unwrap_or(usize::MAX),
+            deadlines: self.deadlines()?,
+        }))
+    }
+
+    fn delivery_view(&self, now: Timestamp) -> Result<Option<DeliveryView>, StoreError> {
+        let Some(record) = self.record()? else {
+            return Ok(None);
+        };
+        let query = "SELECT MIN(expires_at) FROM marker WHERE expires_at > ?";
+        let next = one(&self.sql, query, vec![integer(now.as_millis())])?;
+        Ok(Some(DeliveryView {
+            record,
+            credential: self.credential()?,
+            head: self.head()?,
+            link: self.link()?,
+            next_marker_expiry: next
+                .map(|mut row| row.optional_time("marker"))
+                .transpose()?
+                .flatten(),
+            deadlines: self.deadlines()?,
+        }))
+    }
+
+    fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError> {
+        self.column("SELECT initial FROM session")?
+            .map(|mut row| row.json("session"))
+            .transpose()
+    }
+
+    fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
+        let Some(record) = self.record()? else {
+            return Ok(None);
+        };
+        let query = "SELECT sealed FROM secret WHERE kind = ?";
+        let row = one(&self.sql, query, vec![text(SecretKind::Profile.as_str())])?;
+        let mut row = row.ok_or(StoreError::Unreadable("secret"))?;
+        Ok(Some((record, Sealed::from_stored(row.text("secret")?))))
+    }
+
+    fn deadlines(&self) -> Result<Deadlines, StoreError> {
+        let mut deadlines = Deadlines::default();
+        for mut row in all(&self.sql, "SELECT kind, at FROM deadline", vec![])? {
+            // A kind that this version does not know belongs to a later one; it is none of ours.
+            if let Some(kind) = DeadlineKind::from_stored(&row.text("deadline")?) {
+                deadlines.set(kind, Some(row.time("deadline")?));
+            }
+        }
+        Ok(deadlines)
+    }
+
+    fn commit(&self, step: &Step) -> Result<(), StoreError> {
+        #[cfg(feature = "test-faults")]
+        super::faults::before_commit(step)?;
+        let creates = write::creates_session(step);
+        self.transaction(|| {
+            if creates {
+                schema::migrate(&self.sql)?;
+            }
+            step.iter()
+                .try_for_each(|change| write::apply(&self.sql, change))
+        })?;
+        if creates {
+            self.exists.set(true);
+        }
+        Ok(())
+    }
+
+    fn arm(&self, deadlines: &Deadlines) {
+        self.arm_at(deadlines.next());
+    }
+
+    fn log(&self, event: &LogEvent) {
+        let line = event.to_line(self.session_id.get(), platform::now());
+        match event.level() {
+            "error" => worker::console_error!("{line}"),
+            "warn" => worker::console_warn!("{line}"),
+            _ => worker::console_log!("{line}"),
+        }
+    }
+}

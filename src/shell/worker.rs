@@ -1,0 +1,317 @@
+//! The Worker: routes, authentication, tRPC, and the way to the session's object.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use cloud_agent_wire::{MessageId, Timestamp};
+use serde_json::value::RawValue;
+use wasm_bindgen::JsValue;
+use worker::{Context, Env, Headers, Method, Request, RequestInit, Response, Result, Url, event};
+
+use crate::auth::{UserId, authenticate, bearer_token, check_internal_key};
+use crate::config::Config;
+use crate::envelope::{Envelope, NewSessionIds, VERSION};
+use crate::mint;
+use crate::telemetry::LogEvent;
+use crate::trpc::input::{self, decode};
+use crate::trpc::output::HealthOutput;
+use crate::trpc::request::{self, Invocation, Parsed, RawRequest};
+use crate::trpc::{Access, Answer, CallError, Data, ErrorKey, Procedure, Reply, envelope};
+
+use super::bodies::read_body;
+use super::config::config;
+use super::platform::{self, now, random};
+
+/// How often an object is asked before the request fails.
+const TRIES_MAX: u32 = 3;
+/// The wait before the second try, at most; it doubles with each further one.
+const RETRY_BASE_MILLIS: u64 = 100;
+
+#[event(start)]
+fn start() {
+    platform::chain_panic_hook();
+}
+
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+    let received_at = now();
+    let url = request.url()?;
+    match url.path() {
+        "/health" if request.method() == Method::Get => Response::from_json(&health()),
+        path => match path.strip_prefix("/trpc/") {
+            Some(procedures) => trpc(&request, procedures, &url, &env, received_at).await,
+            None => not_found(),
+        },
+    }
+}
+
+fn health() -> HealthOutput {
+    let timestamp = String::from(js_sys::Date::new_0().to_iso_string());
+    HealthOutput {
+        status: "ok",
+        timestamp,
+    }
+}
+
+fn not_found() -> Result<Response> {
+    let error = CallError::new(ErrorKey::NotFound, "Not found");
+    respond(&Reply::refusal(&error))
+}
+
+async fn trpc(
+    request: &Request,
+    path: &str,
+    url: &Url,
+    env: &Env,
+    received_at: Timestamp,
+) -> Result<Response> {
+    let mut readable = request.clone()?;
+    let body = match readable.method() {
+        Method::Get | Method::Head => Vec::new(),
+        _ => match read_body(&mut readable).await {
+            Ok(body) => body,
+            Err(error) => return respond(&Reply::refusal(&error)),
+        },
+    };
+    let content_type = request.headers().get("content-type")?;
+    let method = request.method().to_string();
+    let raw = RawRequest {
+        method: &method,
+        path,
+        query: url.query().unwrap_or_default(),
+        content_type: content_type.as_deref(),
+        body: &body,
+    };
+    let calls = match request::parse(raw) {
+        Err(error) => return respond(&Reply::refusal(&error)),
+        Ok(Parsed::NoContent) => return Ok(Response::empty()?.with_status(204)),
+        Ok(Parsed::Calls(calls)) => calls,
+    };
+    let caller = Caller {
+        env,
+        headers: request.headers(),
+        received_at,
+        #[cfg(feature = "test-faults")]
+        fault: request.headers().get(super::faults::HEADER)?,
+        user: OnceCell::new(),
+    };
+    // One after the other: calls of one batch for one session keep their order.
+    let mut answers = Vec::with_capacity(calls.calls.len());
+    for call in &calls.calls {
+        let result = match &call.invocation {
+            Ok(invocation) => caller.call(invocation).await,
+            Err(error) => Err(error.clone()),
+        };
+        answers.push(Answer {
+            path: &call.path,
+            result,
+        });
+    }
+    match answers.as_slice() {
+        [answer] if !calls.batch => respond(&Reply::single(answer)),
+        answers => respond(&Reply::batch(answers)),
+    }
+}
+
+fn respond(reply: &Reply) -> Result<Response> {
+    let headers = Headers::new();
+    headers.set("content-type", envelope::CONTENT_TYPE)?;
+    headers.set("vary", envelope::VARY)?;
+    Ok(Response::ok(reply.body.as_str())?
+        .with_status(reply.status)
+        .with_headers(headers))
+}
+
+/// Who calls, and with what.
+struct Caller<'a> {
+    env: &'a Env,
+    headers: &'a Headers,
+    received_at: Timestamp,
+    #[cfg(feature = "test-faults")]
+    fault: Option<String>,
+    /// The user, once a call has needed one.
+    user: OnceCell<std::result::Result<UserId, CallError>>,
+}
+
+type CallResult<T> = std::result::Result<T, CallError>;
+
+impl Caller<'_> {
+    async fn call(&self, invocation: &Invocation<'_>) -> CallResult<Data> {
+        let procedure = invocation.procedure;
+        if procedure.access() == Access::Public {
+            return Data::from_output(&health());
+        }
+        let config = config(self.env)
+            .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))?;
+        let user = self.user(&config)?;
+        if procedure.access() == Access::Internal {
+            let key = self.header("x-internal-api-key")?;
+            check_internal_key(key.as_deref(), Some(&config.internal_secret))?;
+        }
+        let command = self.command(procedure, invocation.input.as_deref(), user, &config)?;
+        self.ask(procedure, command).await
+    }
+
+    fn header(&self, name: &str) -> CallResult<Option<String>> {
+        self.headers.get(name).map_err(|_| CallError::internal())
+    }
+
+    fn user(&self, config: &Rc<Config>) -> CallResult<UserId> {
+        let authenticated = || {
+            let header = self.header("authorization")?;
+            let token = bearer_token(header.as_deref())?;
+            Ok(authenticate(token, &config.auth_secret, self.received_at)?)
+        };
+        self.user.get_or_init(authenticated).clone()
+    }
+
+    /// Checks the input, and decides which object gets it under which ids.
+    fn command<'a>(
+        &self,
+        procedure: Procedure,
+        input: Option<&'a str>,
+        user_id: UserId,
+        config: &Config,
+    ) -> CallResult<Command<'a>> {
+        let (mut message_id, mut new_session) = (None, None);
+        let session_id = match procedure {
+            Procedure::PrepareSession => {
+                decode::<input::PrepareSession>(input, &config.allowed_hosts)?;
+                let ids = new_session_ids()?;
+                message_id = Some(new_message_id()?);
+                let session_id = ids.session_id.clone();
+                new_session = Some(ids);
+                session_id
+            }
+            Procedure::SendMessageV2 => {
+                let message = decode::<input::SendMessage>(input, &())?;
+                if message.message_id.is_none() {
+                    message_id = Some(new_message_id()?);
+                }
+                message.session_id
+            }
+            Procedure::UpdateSession => {
+                decode::<input::UpdateSession>(input, &config.allowed_hosts)?.session_id
+            }
+            Procedure::InitiateFromKilocodeSessionV2 => {
+                decode::<input::InitiateSession>(input, &())?
+                    .cloud_agent_session_id
+                    .0
+            }
+            Procedure::GetSession => {
+                decode::<input::GetSession>(input, &())?
+                    .cloud_agent_session_id
+                    .0
+            }
+            Procedure::GetMessageResult => {
+                decode::<input::GetMessageResult>(input, &())?
+                    .cloud_agent_session_id
+                    .0
+            }
+            Procedure::InterruptSession => {
+                decode::<input::InterruptSession>(input, &())?.session_id.0
+            }
+            Procedure::DeleteSession => decode::<input::DeleteSession>(input, &())?.session_id.0,
+            Procedure::Health => return Err(CallError::internal()),
+        };
+        // The input was decoded, so it is JSON.
+        let input = input.and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
+        let object_name = user_id.object_name(&session_id);
+        let envelope = Envelope {
+            v: VERSION,
+            input,
+            user_id,
+            received_at: self.received_at,
+            attempt: 1,
+            message_id,
+            new_session,
+        };
+        Ok(Command {
+            object_name,
+            envelope,
+        })
+    }
+
+    /// Asks the object, again when the platform says that asking again may help: with the same stamp and ids.
+    async fn ask(&self, procedure: Procedure, mut command: Command<'_>) -> CallResult<Data> {
+        loop {
+            let error = match self.ask_once(procedure, &command).await {
+                Ok(answer) => return answer,
+                Err(error) => error,
+            };
+            let attempt = command.envelope.attempt;
+            let fault = LogEvent::Fault {
+                place: "object",
+                reason: error.to_string(),
+            };
+            worker::console_error!("{}", fault.to_line(None, now()));
+            if attempt >= TRIES_MAX || !is_retryable(&error) {
+                return Err(CallError::internal());
+            }
+            let bound = RETRY_BASE_MILLIS << attempt;
+            let jitter = random::<1>().map_or(0, |[byte]| u64::from(byte) * bound / 256);
+            worker::Delay::from(std::time::Duration::from_millis(jitter)).await;
+            command.envelope.attempt = attempt + 1;
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        procedure: Procedure,
+        command: &Command<'_>,
+    ) -> Result<CallResult<Data>> {
+        let body = serde_json::to_string(&command.envelope)?;
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post)
+            .with_body(Some(JsValue::from_str(&body)));
+        #[cfg(feature = "test-faults")]
+        if let Some(fault) = &self.fault {
+            init.headers.set(super::faults::HEADER, fault)?;
+        }
+        let request =
+            Request::new_with_init(&format!("https://session/{}", procedure.name()), &init)?;
+        let stub = self
+            .env
+            .durable_object("SESSIONS")?
+            .get_by_name(&command.object_name)?;
+        let mut response = stub.fetch_with_request(request).await?;
+        let text = response.text().await?;
+        if response.status_code() == 200 {
+            return Ok(Ok(Data::from_json_text(text)));
+        }
+        Ok(Err(
+            serde_json::from_str(&text).unwrap_or_else(|_| CallError::internal())
+        ))
+    }
+}
+
+/// A command and where it goes.
+struct Command<'a> {
+    object_name: String,
+    envelope: Envelope<'a>,
+}
+
+/// Whether the platform says that the same request may succeed: it marks such errors `retryable`.
+fn is_retryable(error: &worker::Error) -> bool {
+    let worker::Error::UnknownJsError { original, .. } = error else {
+        return false;
+    };
+    js_sys::Reflect::get(original, &JsValue::from_str("retryable"))
+        .is_ok_and(|retryable| retryable.is_truthy())
+}
+
+fn new_session_ids() -> CallResult<NewSessionIds> {
+    let session_id = random()
+        .ok()
+        .and_then(mint::session_id)
+        .ok_or_else(CallError::internal)?;
+    let kilo = random().map_err(|_| CallError::internal())?;
+    Ok(NewSessionIds {
+        session_id,
+        kilo_session_id: mint::kilo_session_id(kilo),
+    })
+}
+
+fn new_message_id() -> CallResult<MessageId> {
+    platform::message_id().map_err(|_| CallError::internal())
+}

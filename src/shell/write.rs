@@ -1,0 +1,128 @@
+//! One SQL statement for each kind of write.
+
+use worker::{SqlStorage, SqlStorageValue};
+
+use crate::session::error::StoreError;
+use crate::session::message::MessageState;
+use crate::session::step::{Step, Write};
+
+use super::rows::{integer, optional_text, optional_time, run, text};
+
+/// Whether the step makes a session, and so needs its tables.
+pub fn creates_session(step: &Step) -> bool {
+    step.iter()
+        .any(|write| matches!(write, Write::CreateSession { .. }))
+}
+
+/// Applies a write. The caller runs it inside a transaction.
+///
+/// # Errors
+/// Storage's.
+pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
+    let (statement, values) = statement(write)?;
+    run(sql, statement, values)
+}
+
+type Statement = (&'static str, Vec<SqlStorageValue>);
+
+fn statement(write: &Write) -> Result<Statement, StoreError> {
+    Ok(match write {
+        Write::CreateSession {
+            record,
+            profile,
+            initial,
+        } => (
+            "INSERT INTO session (id, record, profile, initial) VALUES (1, ?, ?, ?)",
+            vec![json(record)?, json(profile)?, json(initial)?],
+        ),
+        Write::PutRecord(record) => ("UPDATE session SET record = ?", vec![json(record)?]),
+        Write::PutSecret(kind, sealed) => (
+            "INSERT OR REPLACE INTO secret (kind, sealed) VALUES (?, ?)",
+            vec![text(kind.as_str()), text(sealed.as_str())],
+        ),
+        Write::PutCredential(credential) => (
+            "INSERT OR REPLACE INTO credential (id, generation, updated_at, sealed, fingerprint,
+                pointer_message_id, pointer_stamp, skips) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            vec![
+                integer(credential.generation.get()),
+                integer(credential.updated_at.as_millis()),
+                text(credential.sealed.as_str()),
+                text(&credential.fingerprint),
+                optional_text(credential.pointer.message_id.as_ref().map(|id| id.as_str())),
+                integer(credential.pointer.stamp.as_millis()),
+                integer(credential.skips),
+            ],
+        ),
+        Write::PutMarker(marker) => (
+            "INSERT OR REPLACE INTO marker (message_id, generation, expires_at) VALUES (?, ?, ?)",
+            vec![
+                text(marker.message_id.as_str()),
+                integer(marker.generation.get()),
+                optional_time(marker.expires_at),
+            ],
+        ),
+        Write::RemoveMarker(message_id) => (
+            "DELETE FROM marker WHERE message_id = ?",
+            vec![text(message_id.as_str())],
+        ),
+        Write::AbandonMarkers { expired_at } => (
+            "UPDATE marker SET expires_at = NULL WHERE expires_at <= ?",
+            vec![integer(expired_at.as_millis())],
+        ),
+        Write::AppendMessage { intent, created_at } => {
+            let state = MessageState::admitted();
+            (
+                "INSERT INTO message (message_id, phase, intent, state, created_at)
+                    VALUES (?, ?, ?, ?, ?)",
+                vec![
+                    text(intent.message_id().as_str()),
+                    text(state.phase().as_str()),
+                    json(intent)?,
+                    json(&state)?,
+                    integer(created_at.as_millis()),
+                ],
+            )
+        }
+        Write::PutMessageState { position, state } => (
+            "UPDATE message SET phase = ?, state = ? WHERE position = ?",
+            vec![
+                text(state.phase().as_str()),
+                json(state)?,
+                integer(position.0),
+            ],
+        ),
+        Write::AppendEvent(event) => (
+            "INSERT INTO event (kind, entity, payload, at) VALUES (?, ?, ?, ?)
+                ON CONFLICT (entity) DO NOTHING",
+            vec![
+                text(event.kind),
+                optional_text(event.entity.as_deref()),
+                text(&event.payload),
+                integer(event.at.as_millis()),
+            ],
+        ),
+        Write::PutRuntimeLink(link) => (
+            "INSERT OR REPLACE INTO runtime (id, store_id, cursor, unreachable_since)
+                VALUES (1, ?, ?, ?)",
+            vec![
+                optional_text(link.store_id.as_ref().map(|id| id.as_str())),
+                integer(link.cursor.get()),
+                optional_time(link.unreachable_since),
+            ],
+        ),
+        Write::PutDeadline(kind, Some(at)) => (
+            "INSERT OR REPLACE INTO deadline (kind, at) VALUES (?, ?)",
+            vec![text(kind.as_str()), integer(at.as_millis())],
+        ),
+        Write::PutDeadline(kind, None) => (
+            "DELETE FROM deadline WHERE kind = ?",
+            vec![text(kind.as_str())],
+        ),
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<SqlStorageValue, StoreError> {
+    serde_json::to_string(value)
+        .map(SqlStorageValue::String)
+        .map_err(|error| StoreError::Failed(error.to_string()))
+}
