@@ -76,10 +76,15 @@ export class GitServer {
     return this.log.slice(mark).filter((record) => record.label !== NO_TOKEN);
   }
 
-  /** Breaks all connections and removes the repositories. */
-  async close(): Promise<void> {
+  /** Breaks all connections, as a restart of the server does. */
+  breakConnections(): void {
     for (const stop of this.#running) stop();
     this.#server.closeAllConnections();
+  }
+
+  /** Breaks all connections and removes the repositories. */
+  async close(): Promise<void> {
+    this.breakConnections();
     await new Promise((resolve) => this.#server.close(resolve));
     await rm(this.#root, { recursive: true, force: true });
   }

@@ -1,0 +1,148 @@
+// After a whole story the tokens are nowhere but where git needs the newest one.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import { messageId, refusal } from "../../scripts/support/client.ts";
+import type { Session } from "../../scripts/support/session.ts";
+import type { OriginCredentials } from "../../scripts/support/stack.ts";
+import { findInFiles, findInText, type Needle, needlesOf } from "../support/canary.ts";
+import { Environment } from "../support/environment.ts";
+import { always } from "../support/git-misbehaviour.ts";
+import type { GitRepository } from "../support/git-repository.ts";
+import { ProcessWatcher, type Watch } from "../support/process-watcher.ts";
+import { objectFiles, rowsOf } from "../support/stored.ts";
+
+interface Token {
+  label: string;
+  token: string;
+}
+
+for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[]) {
+  describe(`canary, origin credentials: ${originCredentials}`, () => {
+    let environment: Environment;
+    let tokens: Token[];
+    let needles: Needle[];
+    let watch: Watch;
+    let session: Session;
+
+    before(async () => {
+      environment = await Environment.start({ originCredentials });
+      tokens = Array.from({ length: 5 }, () =>
+        environment.newToken(`canary${randomBytes(16).toString("hex")}/+@:#?%41'"$(x)\\`),
+      );
+      needles = tokens.flatMap(({ label, token }) => needlesOf(label, token));
+      const watcher = await ProcessWatcher.start(needles);
+      session = await playStory();
+      watch = await watcher.stop();
+    });
+
+    after(async () => {
+      await environment?.close();
+    });
+
+    const value = (index: number) => tokens[index]?.token ?? "";
+
+    /** Rotations, a dead token, a server that repeats the credential, retries, refusals and restarts. */
+    async function playStory(): Promise<Session> {
+      const prepared = await environment.newSession({
+        gitToken: value(0),
+        envVars: { SOME_NAME: "some value" },
+        setupCommands: ["echo set up"],
+      });
+      const { session, repository } = prepared;
+      const { messageId: first } = await session.initiate();
+      await session.completed(first);
+      await completedTurn(session, { gitToken: value(1), autoCommit: true });
+      await echoed(session, repository);
+      environment.server.tokens.revoke(tokens[2]?.label ?? "");
+      const { messageId: dead } = await session.send({ gitToken: value(2) });
+      await session.ended(dead);
+      await refusal(session.send({ gitToken: `${value(3)}\n` }));
+      await environment.stack.worker.kill();
+      await environment.stack.worker.start();
+      await environment.stack.runtime.kill();
+      await environment.stack.runtime.start();
+      const last = messageId();
+      await completedTurn(session, { messageId: last, gitToken: value(4), autoCommit: true });
+      await refusal(session.send({ messageId: last, gitToken: value(4), autoCommit: true }));
+      return session;
+    }
+
+    async function completedTurn(
+      of: Session,
+      followUp: { messageId?: string; gitToken: string; autoCommit: boolean },
+    ): Promise<void> {
+      const { messageId: id } = await of.send(followUp);
+      await of.completed(id);
+    }
+
+    /** The git server refuses and prints the credential back. */
+    async function echoed(of: Session, repository: GitRepository): Promise<void> {
+      repository.misbehaviour = always({ kind: "echo" });
+      const { messageId: id } = await of.send({ gitToken: value(3) });
+      const { status } = await of.ended(id);
+      assert.equal(status, "failed");
+      repository.misbehaviour = undefined;
+    }
+
+    test("no file holds an old token, and the newest only where git needs it", () => {
+      const newest = tokens[4]?.label ?? "";
+      const finds = findInFiles(environment.stack.folder, needles);
+      const wrong = finds.filter((find) => {
+        if (!find.needle.startsWith(`${newest} (`)) return true;
+        const inRepository = find.place.split("/").includes("repo");
+        const isConfiguration = find.place.endsWith("/repo/.git/config");
+        if (inRepository) return originCredentials === "helper" || !isConfiguration;
+        return find.mode !== 0o600;
+      });
+      assert.deepEqual(wrong, []);
+      assert.ok(finds.length > 0, "the newest token is where git finds it");
+    });
+
+    test("no log line holds a token", () => {
+      assert.ok(environment.stack.logLines.length > 0);
+      const finds = environment.stack.logLines.flatMap((line) =>
+        findInText("log", line, needles).map((find) => find.needle),
+      );
+      assert.deepEqual(finds, []);
+    });
+
+    test("log lines are JSON and joined by session and message", () => {
+      const lines = environment.stack.worker.log.lines
+        .filter((line) => line.includes(session.id))
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+      assert.ok(lines.length > 0);
+      assert.ok(lines.some((line) => JSON.stringify(line).includes("msg_")));
+    });
+
+    test("no reply holds a token", () => {
+      assert.ok(environment.stack.replies.length > 0);
+      const finds = environment.stack.replies.flatMap((reply) =>
+        findInText("reply", reply, needles).map((find) => find.needle),
+      );
+      assert.deepEqual(finds, []);
+    });
+
+    test("no stored row or event holds a token in the clear", () => {
+      const files = objectFiles(environment.stack.worker.storage);
+      assert.ok(files.length > 0);
+      for (const file of files) {
+        const text = JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
+          cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
+        );
+        assert.deepEqual(findInText(file, text, needles), []);
+        assert.ok(text.includes("cloud.message."), "the events are among what was read");
+      }
+    });
+
+    // With the URL as origin, git itself puts the token into the arguments of its helpers.
+    if (originCredentials === "helper") {
+      test("no process had a token in its arguments or environment", () => {
+        assert.ok(watch.rounds > 10);
+        assert.ok(watch.processes > 5);
+        assert.deepEqual(watch.finds, []);
+      });
+    }
+  });
+}

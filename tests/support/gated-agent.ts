@@ -1,0 +1,63 @@
+// An agent that works until a test lets it end.
+
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { waitFor } from "../../scripts/support/wait.ts";
+
+/** Writes down that it started, says so, and waits for the gate. `$0` is the folder of its files. */
+const SCRIPT = `
+read -r intent
+printf '%s\\n' "$intent" >> "$0/starts"
+echo '{"type":"working"}'
+while [ ! -e "$0/gate" ]; do sleep 0.05; done
+printf 'worked\\n' >> NOTES.md
+`;
+
+/** The agent of one test file. */
+export class GatedAgent {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  static async create(): Promise<GatedAgent> {
+    return new GatedAgent(await mkdtemp(join(tmpdir(), "gated-agent-")));
+  }
+
+  /** Value of `AGENT_COMMAND`. */
+  get command(): string {
+    return JSON.stringify(["/bin/sh", "-c", SCRIPT, this.#folder]);
+  }
+
+  /** Lets agents end, running ones and later ones. */
+  open(): void {
+    writeFileSync(join(this.#folder, "gate"), "");
+  }
+
+  /** Lets agents that start from now on wait. */
+  shut(): void {
+    rmSync(join(this.#folder, "gate"), { force: true });
+  }
+
+  /** How often it was started for a message. */
+  starts(messageId: string): number {
+    const file = join(this.#folder, "starts");
+    if (!existsSync(file)) return 0;
+    return readFileSync(file, "utf8")
+      .split("\n")
+      .filter((line) => line.includes(messageId)).length;
+  }
+
+  /** Waits until it was started for a message. */
+  async started(messageId: string): Promise<void> {
+    await waitFor(`the agent's start for ${messageId}`, () => this.starts(messageId) > 0);
+  }
+
+  async remove(): Promise<void> {
+    this.open();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}

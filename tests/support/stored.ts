@@ -1,0 +1,46 @@
+// What the objects have stored, read from their SQLite files.
+
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+/** The SQLite files of all objects. */
+export function objectFiles(storage: string): string[] {
+  if (!existsSync(storage)) return [];
+  return readdirSync(storage, { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".sqlite") && !path.endsWith("metadata.sqlite"))
+    .map((path) => join(storage, path))
+    .sort();
+}
+
+/** All rows of all tables of an object, the platform's own (its alarm among them) aside. */
+export function rowsOf(file: string): Record<string, unknown[]> {
+  const database = new DatabaseSync(file, { readOnly: true });
+  try {
+    const tables = database
+      .prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+      .all() as { name: string }[];
+    const rows: Record<string, unknown[]> = {};
+    for (const { name } of tables) {
+      if (name.startsWith("_cf_") || name.startsWith("sqlite_")) continue;
+      rows[name] = database.prepare(`SELECT * FROM "${name}"`).all();
+    }
+    return rows;
+  } finally {
+    database.close();
+  }
+}
+
+/** A digest of everything that is stored by every object: equal digests mean that nothing changed. */
+export function digestOf(storage: string): string {
+  const hash = createHash("sha256");
+  for (const file of objectFiles(storage)) {
+    hash.update(JSON.stringify([file, rowsOf(file)], bytesAsHex));
+  }
+  return hash.digest("hex");
+}
+
+function bytesAsHex(_key: string, value: unknown): unknown {
+  return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
+}
