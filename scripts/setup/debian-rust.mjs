@@ -12,6 +12,7 @@ import { say } from "./report.mjs";
 export const CARGO = "/usr/bin/cargo";
 export const RUSTC = "/usr/bin/rustc";
 export const LINKER = "wasm-ld-22";
+export const SYSROOT = "/usr";
 
 const PACKAGES = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-22"];
 const LIBRARIES = "/usr/lib/rustlib";

@@ -31,8 +31,10 @@ function complaint() {
   return undefined;
 }
 
-function isSafe([major, minor, patch]) {
-  if (major !== 2 || minor > NEWEST_LISTED) return major >= 2;
+/** Whether git's own release of that version is without the known holes. */
+export function isSafe([major, minor, patch]) {
+  if (major !== 2) return major > 2;
+  if (minor > NEWEST_LISTED) return true;
   return patch >= (SAFE_PATCH[minor] ?? Number.POSITIVE_INFINITY);
 }
 

@@ -19,6 +19,8 @@ function allowed(kind) {
 }
 
 function ownHasTarget() {
+  // Debian's compiler needs a linker named to it, also where it is the machine's own.
+  if (answerOf("rustc", ["--print", "sysroot"]) === debian.SYSROOT) return false;
   const folder = answerOf("rustc", ["--print", "target-libdir", "--target", WASM_TARGET]);
   if (folder === undefined) return false;
   try {

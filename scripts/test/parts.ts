@@ -128,9 +128,11 @@ export const PARTS: readonly Part[] = [
     group: "unit",
     hasTests: true,
     run: async (filters) => {
+      const choosesPackages = filters.some((filter) => /^(-p|--package)/.test(filter));
+      const packages = choosesPackages ? [] : ["--workspace"];
       const { succeeded, output } = await runCommand({
         program: "cargo",
-        args: ["test", "--locked", "--workspace", "--no-fail-fast", ...filters],
+        args: ["test", "--locked", "--no-fail-fast", ...packages, ...filters],
         limitMs: COMPILE_LIMIT_MS,
       });
       return { succeeded, counts: cargoCounts(output) };
