@@ -31,7 +31,11 @@ function complaint() {
   return undefined;
 }
 
-/** Whether git's own release of that version is without the known holes. */
+/**
+ * Whether git's own release of that version is without the known holes.
+ *
+ * @param {number[]} version major, minor and patch
+ */
 export function isSafe([major, minor, patch]) {
   if (major !== 2) return major > 2;
   if (minor > NEWEST_LISTED) return true;
