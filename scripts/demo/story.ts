@@ -169,7 +169,7 @@ class Story {
     const before = await this.#credential();
     const followUps: FollowUp[] = [{ gitToken: "" }, { githubToken: this.token("token 2") }];
     for (const followUp of followUps) {
-      const requests = await this.#turn(followUp);
+      const requests = await this.#turn({ ...followUp, autoCommit: true });
       check("the credential is the same", same(before, await this.#credential()));
       check(`the git server saw ${describeRequests(requests)}`, onlyWith(NEWEST, requests));
     }
@@ -198,9 +198,9 @@ class Story {
       leaks.files,
     );
     for (const place of new Set(leaks.rightful.map((find) => find.place))) {
-      action(`the newest token is in ${place} only for those who use it`);
+      action(`found where it belongs: ${NEWEST} in ${place}`);
     }
-    check("the newest token is where git finds it", leaks.rightful.length > 0);
+    check("git finds the newest token there", leaks.rightful.length > 0);
     check(
       `none of ${this.#stack.logLines.length} log lines holds one`,
       leaks.logs.length === 0,

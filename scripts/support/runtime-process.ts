@@ -6,7 +6,6 @@ import { existsSync, mkdirSync } from "node:fs";
 import type { Variables } from "./configuration.ts";
 import { runtimeProgram } from "./configuration.ts";
 import { LogLines } from "./log-lines.ts";
-import { sleep } from "./wait.ts";
 
 /** How to start a runtime. */
 export interface RuntimeOptions {
@@ -128,9 +127,8 @@ export class RuntimeProcess {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, "exit");
     child.kill(signal);
-    const ended = await Promise.race([exited.then(() => true), sleep(STOP_MS).then(() => false)]);
-    if (ended) return;
-    child.kill("SIGKILL");
+    const force = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
     await exited;
+    clearTimeout(force);
   }
 }

@@ -18,11 +18,6 @@ export async function waitFor<T>(
     if (performance.now() > deadline) {
       throw new Error(`${what} did not come within ${timeoutMs / 1000} s`);
     }
-    await sleep(POLL_MS);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-}
-
-/** Resolves after `ms` milliseconds. */
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -111,7 +111,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
         assert.equal(refused.code, "BAD_REQUEST");
         assert.match(refused.message, /already terminal/);
         assert.deepEqual(await credentialOf(session), before);
-        await turn(session);
+        await turn(session, { autoCommit: true });
       });
       assert.deepEqual(labelsOf(requests), [newer.label]);
       await assertOrigin(prepared, newer.token);
@@ -141,8 +141,8 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       const other = environment.newToken();
       const before = await credentialOf(session);
       const requests = await environment.requestsTo(repository, async () => {
-        await turn(session, { gitToken: "" });
-        await turn(session, { githubToken: other.token });
+        await turn(session, { gitToken: "", autoCommit: true });
+        await turn(session, { githubToken: other.token, autoCommit: true });
       });
       assert.deepEqual(await credentialOf(session), before);
       assert.deepEqual(labelsOf(requests), [label]);
