@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::auth::UserId;
 use crate::session::command::{AgentChoice, Arrival, SendMessage};
 use crate::session::error::CommandError;
-use crate::session::preparation::{PrepareSession, ProfileSecrets};
+use crate::session::preparation::{CALLBACK_TARGET, PrepareSession, ProfileSecrets};
 use crate::session::record::{
     AgentDefaults, InitialMessage, Profile, RepositoryRecord, SessionRecord,
 };
@@ -148,20 +148,26 @@ fn repository(input: RepositoryInput) -> (RepositoryRecord, Option<Secret>) {
 
 fn secrets(input: &input::PrepareSession) -> ProfileSecrets {
     let configuration = &input.agent_configuration;
-    let parts = [
-        ("mcpServers", &configuration.mcp_servers),
-        ("runtimeSkills", &configuration.runtime_skills),
-        ("runtimeAgents", &configuration.runtime_agents),
-        ("kiloCommands", &configuration.kilo_commands),
+    let settings = [
+        ("mcpServers", configuration.mcp_servers.clone()),
+        ("runtimeSkills", configuration.runtime_skills.clone()),
+        ("runtimeAgents", configuration.runtime_agents.clone()),
+        ("kiloCommands", configuration.kilo_commands.clone()),
+        (
+            "encryptedSecrets",
+            encrypted_secrets(&input.encrypted_secrets),
+        ),
+        (
+            CALLBACK_TARGET,
+            input.callback_target.as_ref().and_then(callback_target),
+        ),
     ];
     ProfileSecrets {
         env: input.env_vars.clone(),
-        agent_configuration: parts
+        settings: settings
             .into_iter()
-            .filter_map(|(name, part)| Some((name.to_owned(), part.clone()?)))
-            .collect::<BTreeMap<_, _>>(),
-        encrypted_secrets: encrypted_secrets(&input.encrypted_secrets),
-        callback_target: input.callback_target.as_ref().and_then(callback_target),
+            .filter_map(|(name, setting)| Some((name.to_owned(), setting?)))
+            .collect(),
     }
 }
 

@@ -64,11 +64,9 @@ mod tests {
         for byte in 0..=255 {
             assert!(message_id(now, [byte; 14]).is_some());
             let session = session_id([byte; 16]).unwrap();
-            assert_eq!(&session.as_str()[20..21], "4", "{session}");
-            assert!(
-                matches!(&session.as_str()[25..26], "8" | "9" | "a" | "b"),
-                "{session}"
-            );
+            let bytes = session.as_str().as_bytes();
+            assert_eq!(bytes[20], b'4', "{session}");
+            assert!(matches!(bytes[25], b'8' | b'9' | b'a' | b'b'), "{session}");
             assert_eq!(kilo_session_id([byte; 16]).len(), 36);
         }
     }

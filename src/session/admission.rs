@@ -125,7 +125,7 @@ fn admit_checked(
         arrival,
     } = command;
     let git_token = usable_token(view, git_token)?;
-    let intent = resolve_intent(&view.record, message_id, turn, agent, finalization)?;
+    let intent = resolve_intent(&view.record, message_id, turn, agent, &finalization)?;
     if let Some(known) = &view.known {
         return replay(view, known, &intent);
     }
@@ -165,7 +165,15 @@ fn admit_checked(
         }),
         TokenUse::None => {}
     }
-    persist(view, intent, marked, now, ingredients, steps, draft)
+    Ok(persist(
+        view,
+        intent,
+        marked,
+        now,
+        ingredients,
+        steps,
+        draft,
+    ))
 }
 
 /// The second step: the message, its event, the deadline of the drain, and the end of its marker.
@@ -177,7 +185,7 @@ fn persist(
     ingredients: &Ingredients<'_>,
     mut steps: Vec<Vec<Write>>,
     mut draft: Draft,
-) -> Result<Admission, CommandError> {
+) -> Admission {
     let message_id = intent.message_id().clone();
     let queued = u32::try_from(view.queued + 1).unwrap_or(u32::MAX);
     draft.log(LogEvent::MessageAdmitted {
@@ -203,7 +211,7 @@ fn persist(
     let mut decision = draft.finish(Ok(acknowledgement));
     steps.append(&mut decision.steps);
     decision.steps = steps;
-    Ok(decision)
+    decision
 }
 
 /// What becomes of a token that came with a message.
@@ -342,7 +350,7 @@ fn resolve_intent(
     message_id: MessageId,
     turn: TurnContent,
     agent: AgentChoice,
-    finalization: Finalization,
+    finalization: &Finalization,
 ) -> Result<Intent, CommandError> {
     match &turn {
         TurnContent::Prompt {

@@ -200,9 +200,9 @@ mod tests {
             .unwrap()
     }
 
-    fn verdict(marked: bool, pointer: Option<char>, try_number: u32, stamp: u64) -> Verdict {
+    fn verdict(has_marker: bool, pointer: Option<char>, try_number: u32, stamp: u64) -> Verdict {
         let me = message('a');
-        let marker = marked.then(|| Marker {
+        let marker = has_marker.then(|| Marker {
             message_id: me.clone(),
             generation: Generation::new(1),
             expires_at: None,

@@ -1,7 +1,7 @@
 //! Load, decide, commit, arm: the order in which decisions meet a store.
 //!
 //! These functions are the whole distance between a decision and storage, generic over the store, so that a test
-//! store that dies before or after any write drives the same code as SQLite does.
+//! store that dies before or after any write drives the same code as the real one does.
 
 use cloud_agent_wire::{MessageId, Secret, Timestamp};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_agent_wire::secret::{expose_map_in_body, expose_optional_in_body};
+use cloud_agent_wire::secret::expose_map_in_body;
 use cloud_agent_wire::{Generation, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -35,21 +35,17 @@ pub struct PrepareSession {
 
 /// The secrets that come with preparation, apart from the git token. Stored sealed as one value.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ProfileSecrets {
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, Secret>,
-    /// Settings that only the agent understands, JSON text. They may hold keys and headers.
+    /// Other settings that may hold keys and headers, each as JSON text under the name that clients give it.
     #[serde(default)]
-    pub agent_configuration: BTreeMap<String, Secret>,
-    /// Encrypted environment variables, JSON text.
-    #[serde(default)]
-    pub encrypted_secrets: Option<Secret>,
-    /// Where to report what became of messages, JSON text with the headers to send.
-    #[serde(default)]
-    pub callback_target: Option<Secret>,
+    pub settings: BTreeMap<String, Secret>,
 }
+
+/// The name of the setting that says where the session reports to.
+pub const CALLBACK_TARGET: &str = "callbackTarget";
 
 impl ProfileSecrets {
     /// The secrets as one text that can be sealed, and nothing else done with.
@@ -58,26 +54,18 @@ impl ProfileSecrets {
     /// [`CommandError::Internal`] when they cannot be written as JSON, which does not happen.
     pub fn to_sealable(&self) -> Result<Secret, CommandError> {
         #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
         struct Exposed<'a> {
             #[serde(serialize_with = "expose_map_in_body")]
             env: &'a BTreeMap<String, Secret>,
             #[serde(serialize_with = "expose_map_in_body")]
-            agent_configuration: &'a BTreeMap<String, Secret>,
-            #[serde(serialize_with = "expose_optional_in_body")]
-            encrypted_secrets: Option<&'a Secret>,
-            #[serde(serialize_with = "expose_optional_in_body")]
-            callback_target: Option<&'a Secret>,
+            settings: &'a BTreeMap<String, Secret>,
         }
-        let exposed = Exposed {
+        serde_json::to_string(&Exposed {
             env: &self.env,
-            agent_configuration: &self.agent_configuration,
-            encrypted_secrets: self.encrypted_secrets.as_ref(),
-            callback_target: self.callback_target.as_ref(),
-        };
-        serde_json::to_string(&exposed)
-            .map(Secret::new)
-            .map_err(|_| CommandError::Internal("The session's secrets could not be stored"))
+            settings: &self.settings,
+        })
+        .map(Secret::new)
+        .map_err(|_| CommandError::Internal("The session's secrets could not be stored"))
     }
 
     /// Reads what [`Self::to_sealable`] wrote.
@@ -174,15 +162,15 @@ pub fn replace_callback(
 ) -> Result<Decision<()>, CommandError> {
     let context = record.sealing_context();
     let damaged = CommandError::Internal("The session's secrets could not be read");
-    let opened = ingredients
+    let mut secrets = ingredients
         .ring
         .open(SecretKind::Profile, context, sealed)
         .ok()
         .and_then(|text| ProfileSecrets::from_sealable(&text))
         .ok_or(damaged)?;
-    let secrets = ProfileSecrets {
-        callback_target: target,
-        ..opened
+    match target {
+        Some(target) => secrets.settings.insert(CALLBACK_TARGET.to_owned(), target),
+        None => secrets.settings.remove(CALLBACK_TARGET),
     };
     let mut draft = Draft::new(deadlines);
     let resealed = ingredients

@@ -9,7 +9,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// A text that must not be shown: a token, a key, the value of an environment variable. Zeroed when dropped.
 #[derive(Clone)]
@@ -69,21 +69,6 @@ where
         map.serialize_entry(key, secret.expose())?;
     }
     map.end()
-}
-
-/// Writes a secret that may be absent; for texts that are sealed or sent to the runtime.
-///
-/// # Errors
-/// Those of the serializer.
-#[allow(
-    clippy::ref_option,
-    reason = "serde calls it with a reference to the field"
-)]
-pub fn expose_optional_in_body<S: Serializer>(
-    secret: &Option<&Secret>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    secret.map(Secret::expose).serialize(serializer)
 }
 
 #[cfg(test)]
