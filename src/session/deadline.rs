@@ -6,16 +6,24 @@
 use cloud_agent_wire::Timestamp;
 
 macro_rules! deadlines {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
         /// What a deadline is for.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum DeadlineKind {
-            $($(#[$doc])* $variant,)+
+            $($(#[doc = $doc])+ $variant,)+
         }
 
         impl DeadlineKind {
             /// Every kind, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// What it is for, in the words of the documentation.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+),)+
+                }
+            }
 
             /// The name in storage and in log lines.
             #[must_use]

@@ -67,7 +67,7 @@ impl DurableObject for CloudAgentSession {
         super::faults::arm(&request)?;
         let body = request.text().await?;
         let name = request.path();
-        let answer = self.answer(request.method(), name.trim_start_matches('/'), &body);
+        let answer = self.answer(&request.method(), name.trim_start_matches('/'), &body);
         if let Ok(store) = &self.store {
             store.settle_alarm().await?;
         }
@@ -95,7 +95,7 @@ impl CloudAgentSession {
     /// Everything of a request after its body came: one synchronous section, so nothing can come between.
     fn answer(
         &self,
-        method: Method,
+        method: &Method,
         name: &str,
         body: &str,
     ) -> std::result::Result<String, CallError> {
@@ -105,7 +105,7 @@ impl CloudAgentSession {
             worker::console_error!("{}", fault_line("open", error));
             CallError::internal()
         })?;
-        let procedure = Procedure::from_name(name).filter(|_| method == Method::Post);
+        let procedure = Procedure::from_name(name).filter(|_| *method == Method::Post);
         let envelope = serde_json::from_str::<Envelope<'_>>(body)
             .ok()
             .filter(|envelope| envelope.v == VERSION)

@@ -1,4 +1,4 @@
-//! The session's storage: SQLite behind the [`Store`] that decisions are committed to.
+//! The session's storage: SQL behind the [`Store`] that decisions are committed to.
 
 use std::cell::{Cell, OnceCell, RefCell};
 

@@ -1,5 +1,6 @@
 //! One SQL statement for each kind of write.
 
+use cloud_agent_wire::{MessageId, StoreId};
 use worker::{SqlStorage, SqlStorageValue};
 
 use crate::session::error::StoreError;
@@ -48,7 +49,13 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
                 integer(credential.updated_at.as_millis()),
                 text(credential.sealed.as_str()),
                 text(&credential.fingerprint),
-                optional_text(credential.pointer.message_id.as_ref().map(|id| id.as_str())),
+                optional_text(
+                    credential
+                        .pointer
+                        .message_id
+                        .as_ref()
+                        .map(MessageId::as_str),
+                ),
                 integer(credential.pointer.stamp.as_millis()),
                 integer(credential.skips),
             ],
@@ -105,7 +112,7 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             "INSERT OR REPLACE INTO runtime (id, store_id, cursor, unreachable_since)
                 VALUES (1, ?, ?, ?)",
             vec![
-                optional_text(link.store_id.as_ref().map(|id| id.as_str())),
+                optional_text(link.store_id.as_ref().map(StoreId::as_str)),
                 integer(link.cursor.get()),
                 optional_time(link.unreachable_since),
             ],
