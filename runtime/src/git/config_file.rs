@@ -27,7 +27,7 @@ pub struct Key {
     pub name: String,
 }
 
-/// A piece of the file. The pieces of a file, one after the other, are the file.
+/// A piece of the file. The pieces of a parsed file, one after the other, are the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     /// `[section "subsection"]` and what stands before it on its line.
@@ -44,6 +44,8 @@ enum Piece {
     },
     /// Blank lines and comments.
     Other { raw: String },
+    /// Lines that an edit put in; they begin on a line of their own.
+    Added { raw: String },
 }
 
 /// What an edit does with an entry.
@@ -87,11 +89,8 @@ impl ConfigFile {
             match change(key, value) {
                 Change::Keep => {}
                 // The entry may share its line with a header, which must not swallow the next line.
-                Change::Drop => {
-                    *piece = Piece::Other {
-                        raw: "\n".to_owned(),
-                    }
-                }
+                Change::Drop => *piece = Piece::Added { raw: String::new() },
+
                 Change::Set(new) => {
                     *raw = format!("\t{} = {}\n", key.name, quote(&new));
                     *value = new;
@@ -144,12 +143,12 @@ impl ConfigFile {
         });
         match place {
             Some(index) => {
-                self.pieces.insert(
-                    index + 1,
-                    Piece::Other {
-                        raw: format!("\n{line}"),
-                    },
-                );
+                // The rest of the header's line stays with it, unless an entry stands there.
+                let is_rest =
+                    |piece: &Piece| matches!(piece, Piece::Other { raw } if raw.ends_with('\n'));
+                let rest = self.pieces.get(index + 1).is_some_and(is_rest);
+                let place = index + 1 + usize::from(rest);
+                self.pieces.insert(place, Piece::Added { raw: line });
             }
             None => self.append(key, value),
         }
@@ -163,8 +162,8 @@ impl ConfigFile {
             format!("[{} {}]", key.section, quote(&key.subsection))
         };
         let line = format!("\t{} = {}\n", key.name, quote(value));
-        self.pieces.push(Piece::Other {
-            raw: format!("\n{header}\n{line}"),
+        self.pieces.push(Piece::Added {
+            raw: format!("{header}\n{line}"),
         });
     }
 }
@@ -173,14 +172,17 @@ impl fmt::Display for ConfigFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         for piece in &self.pieces {
-            let (Piece::Header { raw, .. } | Piece::Entry { raw, .. } | Piece::Other { raw }) =
-                piece;
-            // Pieces that were put in begin on a line of their own; blank lines do not pile up.
-            let raw = match raw.strip_prefix('\n') {
-                Some(rest) if text.is_empty() || text.ends_with('\n') => rest,
-                _ => raw,
-            };
-            text.push_str(raw);
+            match piece {
+                Piece::Header { raw, .. } | Piece::Entry { raw, .. } | Piece::Other { raw } => {
+                    text.push_str(raw);
+                }
+                Piece::Added { raw } => {
+                    if !text.is_empty() && !text.ends_with('\n') {
+                        text.push('\n');
+                    }
+                    text.push_str(raw);
+                }
+            }
         }
         formatter.write_str(&text)
     }

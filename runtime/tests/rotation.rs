@@ -1,0 +1,167 @@
+//! A session from its first clone to a push with a later token, in both ways to hand the credential to the agent.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use serde_json::json;
+use support::git_server::{GitServer, git};
+use support::process_scan::ProcessScan;
+use support::runtime::{Runtime, types, workspace};
+use support::{Folder, files_with};
+
+/// A token in every form that is searched for.
+fn forms(token: &str) -> Vec<String> {
+    use base64::Engine as _;
+    let encoded = percent_encoding::utf8_percent_encode(token, percent_encoding::NON_ALPHANUMERIC);
+    let encoded = encoded.to_string().replace("%2D", "-");
+    let pair = format!("x-access-token:{token}");
+    vec![
+        token.to_owned(),
+        encoded,
+        base64::engine::general_purpose::STANDARD.encode(pair),
+    ]
+}
+
+async fn start(server: &GitServer, root: &Folder, mode: &str) -> Runtime {
+    let env = [
+        ("DEV_ALLOWED_HOSTS", &*server.host()),
+        ("ORIGIN_CREDENTIALS", mode),
+    ];
+    Runtime::start(root.path(), &env).await
+}
+
+async fn story(mode: &str) {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    let (first, second) = (server.issue(), server.issue());
+    let scan = ProcessScan::start([forms(&first), forms(&second)].concat());
+    let runtime = start(&server, &root, mode).await;
+    let url = server.url("r");
+
+    runtime.put_workspace(workspace(&url, 1, &first)).await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    let events = runtime.wait_for("complete", 1).await;
+    assert_eq!(
+        types(&events),
+        ["ready", "kilocode", "kilocode", "complete"]
+    );
+    let ready = events
+        .iter()
+        .find(|event| event["event"]["type"] == "ready")
+        .expect("it is there");
+    assert_eq!(
+        (&ready["event"]["cold"], &ready["event"]["branch"]),
+        (&json!(true), &json!("main"))
+    );
+    let notes = runtime.repo().join("NOTES.md");
+    assert_eq!(
+        std::fs::read_to_string(&notes).expect("the agent ran"),
+        "prompt 1\n"
+    );
+
+    server.revoke(&first);
+    server.forget();
+    runtime.put_workspace(workspace(&url, 2, &second)).await;
+    runtime
+        .put_turn(2, 2, 2, json!({ "autoCommit": true }))
+        .await;
+    let events = runtime.wait_for("complete", 2).await;
+    let events: Vec<_> = events
+        .into_iter()
+        .skip_while(|event| event["event"]["type"] != "complete")
+        .skip(1)
+        .collect();
+    assert_eq!(
+        types(&events),
+        [
+            "ready",
+            "kilocode",
+            "kilocode",
+            "autocommit_started",
+            "autocommit_completed",
+            "complete"
+        ]
+    );
+    let ready = events
+        .iter()
+        .find(|event| event["event"]["type"] == "ready")
+        .expect("it is there");
+    assert_eq!(
+        (&ready["event"]["cold"], &ready["event"]["generation"]),
+        (&json!(false), &json!(2))
+    );
+    let completed = events
+        .iter()
+        .find(|event| event["event"]["type"] == "autocommit_completed")
+        .expect("it is there");
+    assert_eq!(completed["event"]["pushed"], true);
+    assert_eq!(
+        completed["event"]["commit"].as_str(),
+        server.branch("r", "main").as_deref()
+    );
+    let pushed = git(&server.path("r"), &["show", "main:NOTES.md"]);
+    assert_eq!(pushed, "prompt 1\nprompt 2");
+
+    let used: Vec<_> = server
+        .seen()
+        .into_iter()
+        .filter_map(|seen| seen.token)
+        .collect();
+    assert!(
+        !used.is_empty() && used.iter().all(|token| *token == second),
+        "only the second token is used"
+    );
+
+    // The agent's own git still gets in, with the new token.
+    let origin = git(&runtime.repo(), &["remote", "get-url", "origin"]);
+    git(&runtime.repo(), &["fetch", "--quiet", "origin"]);
+    git(
+        &runtime.repo(),
+        &["push", "--quiet", "origin", "HEAD:refs/heads/by-agent"],
+    );
+    let leaks = scan.finish();
+
+    assert!(
+        files_with(root.path(), &forms(&first)).is_empty(),
+        "the first token is in no file"
+    );
+    let holders = files_with(root.path(), &forms(&second));
+    let inside: Vec<_> = holders
+        .iter()
+        .filter(|path| path.starts_with(runtime.repo()))
+        .collect();
+    if mode == "helper" {
+        assert_eq!(origin, url);
+        assert!(inside.is_empty(), "{inside:?}");
+        assert!(leaks.transports > 0, "the scan saw git at work");
+        assert!(leaks.leaks.is_empty(), "{:?}", leaks.leaks);
+    } else {
+        let authenticated = url.replace(
+            "http://",
+            &format!("http://x-access-token:{}@", forms(&second)[1]),
+        );
+        assert_eq!(origin, authenticated);
+        assert_eq!(inside, [&runtime.repo().join(".git/config")]);
+    }
+    let log = runtime.log();
+    for form in [forms(&first), forms(&second)].concat() {
+        assert!(!log.contains(&form), "the log is clean");
+    }
+    for path in holders {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_story_with_a_credential_helper() {
+    story("helper").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_story_with_the_credential_in_origin() {
+    story("url").await;
+}

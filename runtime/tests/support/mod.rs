@@ -1,0 +1,68 @@
+//! A real git server and a real runtime for tests.
+
+pub mod git_server;
+pub mod process_scan;
+pub mod runtime;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A folder that goes away with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("workspace-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&path).expect("the folder is new");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).expect("the folder is there");
+    }
+}
+
+/// A token that nothing else contains.
+pub fn token() -> String {
+    format!("canary/{}+%41@x", uuid::Uuid::new_v4())
+}
+
+/// Waits until a condition holds.
+///
+/// # Panics
+/// When it does not within 20 s.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Every file below a folder whose content holds one of the needles. Links are not followed.
+pub fn files_with(folder: &Path, needles: &[String]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is readable") {
+        let path = entry.expect("the entry is readable").path();
+        let metadata = std::fs::symlink_metadata(&path).expect("the entry is there");
+        if metadata.is_dir() {
+            found.extend(files_with(&path, needles));
+        } else if metadata.is_file() {
+            let content = std::fs::read(&path).expect("the file is readable");
+            let content = String::from_utf8_lossy(&content);
+            if needles.iter().any(|needle| content.contains(needle)) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
