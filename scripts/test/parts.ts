@@ -24,6 +24,7 @@ const MINUTE_MS = 60_000;
 /** Compiling everything from nothing on two cores stays well below this. */
 const COMPILE_LIMIT_MS = 30 * MINUTE_MS;
 const CHECK_LIMIT_MS = 5 * MINUTE_MS;
+const NATIVE_LIMIT_MS = 10 * MINUTE_MS;
 const E2E_LIMIT_MS = 20 * MINUTE_MS;
 /** No single test may hang longer than this; file-limit.ts bounds whole files. */
 const TEST_LIMIT_MS = 2 * MINUTE_MS;
@@ -130,11 +131,16 @@ export const PARTS: readonly Part[] = [
     run: async (filters) => {
       const choosesPackages = filters.some((filter) => /^(-p|--package)/.test(filter));
       const packages = choosesPackages ? [] : ["--workspace"];
-      const { succeeded, output } = await runCommand({
-        program: "cargo",
-        args: ["test", "--locked", "--no-fail-fast", ...packages, ...filters],
-        limitMs: COMPILE_LIMIT_MS,
-      });
+      const test = (args: readonly string[], limitMs: number) =>
+        runCommand({
+          program: "cargo",
+          args: ["test", "--locked", "--no-fail-fast", ...packages, ...args],
+          limitMs,
+        });
+      // Compiling has a limit of its own, so that a test that hangs is stopped soon.
+      const compiled = await test(["--no-run", ...filters], COMPILE_LIMIT_MS);
+      if (!compiled.succeeded) return { succeeded: false, counts: NO_COUNTS };
+      const { succeeded, output } = await test(filters, NATIVE_LIMIT_MS);
       return { succeeded, counts: cargoCounts(output) };
     },
   },
