@@ -248,17 +248,23 @@ describe("the wire", () => {
   });
 
   test("a bad envelope is one error for the whole request", async () => {
-    for (const [path, init] of [
-      ["/trpc/sendMessageV2,sendMessageV2?batch=1", post([])],
-      ["/trpc/sendMessageV2,sendMessageV2?batch=1", post('"text"')],
-      ["/trpc/health,sendMessageV2?batch=1", post({})],
-      [`/trpc/${Array(50).fill("health").join(",")}?batch=1&${query({})}`, {}],
-    ] as [string, RequestInit][]) {
-      const reply = await call(path, init);
+    const mixed = "/trpc/health,sendMessageV2?batch=1";
+    const many = `/trpc/${Array(50).fill("health").join(",")}?batch=1`;
+    for (const reply of [await call(mixed, post({})), await call(`${many}&${query({})}`)]) {
+      assert.equal(reply.status, 400);
       const error = errorOf(reply.body);
-      assert.ok([400, 405].includes(reply.status), `${path} gave ${reply.status}`);
-      assert.equal(error.data.httpStatus, reply.status);
-      assert.equal(typeof error.code, "number");
+      assert.equal(error.code, -32600);
+      assert.equal(error.data.code, "BAD_REQUEST");
+      assert.equal(error.data.httpStatus, 400);
+    }
+  });
+
+  test("a batch without inputs by position fails call by call, as on a stock server", async () => {
+    for (const body of ["[]", '"text"', "7", "{"]) {
+      const reply = await call("/trpc/sendMessageV2,sendMessageV2?batch=1", post(body));
+      assert.equal(reply.status, 400, body);
+      const codes = (reply.body as ErrorEnvelope[]).map(({ error }) => error.data.code);
+      assert.deepEqual(codes, ["BAD_REQUEST", "BAD_REQUEST"], body);
     }
   });
 

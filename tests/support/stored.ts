@@ -5,12 +5,13 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-/** The SQLite files of all objects. */
+/** The SQLite files of all objects that have stored something. workerd makes an empty one for every name asked for. */
 export function objectFiles(storage: string): string[] {
   if (!existsSync(storage)) return [];
   return readdirSync(storage, { recursive: true, encoding: "utf8" })
     .filter((path) => path.endsWith(".sqlite") && !path.endsWith("metadata.sqlite"))
     .map((path) => join(storage, path))
+    .filter((file) => Object.keys(rowsOf(file)).length > 0)
     .sort();
 }
 

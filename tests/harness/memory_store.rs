@@ -1,0 +1,271 @@
+//! A [`Store`] in memory that can die before or after any commit, or fail one and live on.
+
+use std::cell::{Cell, Ref, RefCell};
+
+use cloud_agent_session::session::admission::{AdmissionView, KnownMessage};
+use cloud_agent_session::session::claim::{DeliveryView, Head};
+use cloud_agent_session::session::credential::Marker;
+use cloud_agent_session::session::deadline::{DeadlineKind, Deadlines};
+use cloud_agent_session::session::engine::{self, Store};
+use cloud_agent_session::session::error::StoreError;
+use cloud_agent_session::session::message::{MessageRecord, MessageState, Phase, QueuePosition};
+use cloud_agent_session::session::record::{InitialMessage, SessionRecord};
+use cloud_agent_session::session::sealing::{Sealed, SecretKind};
+use cloud_agent_session::session::step::Step;
+use cloud_agent_session::telemetry::LogEvent;
+use cloud_agent_wire::{Generation, MessageId, Timestamp};
+
+use super::tables::{MessageRow, Tables};
+
+/// What goes wrong at a commit, counted from 1 since the fault was planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The process dies; nothing of the step is durable.
+    DieBefore(u32),
+    /// The process dies; the step is durable and the alarm is not armed for it yet.
+    DieAfter(u32),
+    /// Storage refuses the step; the process lives.
+    Refuse(u32),
+}
+
+/// Everything that outlives the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    pub tables: Tables,
+    pub alarm: Option<Timestamp>,
+}
+
+/// The store.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    tables: RefCell<Tables>,
+    alarm: Cell<Option<Timestamp>>,
+    log: RefCell<Vec<LogEvent>>,
+    is_dead: Cell<bool>,
+    fault: Cell<Option<Fault>>,
+    commits: Cell<u32>,
+    violation: RefCell<Option<String>>,
+}
+
+impl MemoryStore {
+    /// Plans a fault; commits are counted anew.
+    pub fn plan(&self, fault: Option<Fault>) {
+        self.fault.set(fault);
+        self.commits.set(0);
+    }
+
+    /// How many commits there were since the last plan.
+    pub fn commits(&self) -> u32 {
+        self.commits.get()
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.is_dead.get()
+    }
+
+    /// Constructs the object anew, as the platform does for the next request or alarm.
+    pub fn restart(&self, now: Timestamp) {
+        self.is_dead.set(false);
+        self.plan(None);
+        engine::wake(self, now).expect("a store that lives lets the object wake");
+    }
+
+    /// A copy of everything durable, to compare or to search.
+    pub fn durable(&self) -> Durable {
+        Durable {
+            tables: self.tables.borrow().clone(),
+            alarm: self.alarm.get(),
+        }
+    }
+
+    pub fn tables(&self) -> Ref<'_, Tables> {
+        self.tables.borrow()
+    }
+
+    /// Damages or repairs rows behind the session's back.
+    pub fn tamper(&self, change: impl FnOnce(&mut Tables)) {
+        change(&mut self.tables.borrow_mut());
+    }
+
+    pub fn alarm(&self) -> Option<Timestamp> {
+        self.alarm.get()
+    }
+
+    /// Arms the alarm at a moment, whatever the deadlines say.
+    pub fn arm_at(&self, at: Option<Timestamp>) {
+        if !self.is_dead.get() {
+            self.alarm.set(at);
+        }
+    }
+
+    /// The alarm rings: the platform forgets it before the handler runs.
+    pub fn take_alarm(&self) -> Option<Timestamp> {
+        self.alarm.take()
+    }
+
+    pub fn log_lines(&self) -> Ref<'_, Vec<LogEvent>> {
+        self.log.borrow()
+    }
+
+    /// The first rule of the tables that a commit broke.
+    pub fn violation(&self) -> Option<String> {
+        self.violation.borrow().clone()
+    }
+
+    fn alive(&self) -> Result<Ref<'_, Tables>, StoreError> {
+        if self.is_dead.get() {
+            Err(StoreError::Failed("the process is gone".to_owned()))
+        } else {
+            Ok(self.tables.borrow())
+        }
+    }
+
+    fn die(&self) -> StoreError {
+        self.is_dead.set(true);
+        StoreError::Failed("the process died".to_owned())
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str, row: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unreadable(row))
+}
+
+fn record(tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
+    let session = tables.session.as_ref();
+    session.map(|row| read(&row.record, "session")).transpose()
+}
+
+fn deadlines(tables: &Tables) -> Deadlines {
+    let mut deadlines = Deadlines::default();
+    for (name, at) in &tables.deadlines {
+        if let Some(kind) = DeadlineKind::from_stored(name) {
+            deadlines.set(kind, Some(*at));
+        }
+    }
+    deadlines
+}
+
+fn head(position: u64, row: &MessageRow) -> Head {
+    let position = QueuePosition(position);
+    let message = || {
+        Ok::<_, StoreError>(MessageRecord {
+            position,
+            intent: read(&row.intent, "message")?,
+            created_at: row.created_at,
+            state: read(&row.state, "message")?,
+        })
+    };
+    match message() {
+        Ok(message) => Head::Message(Box::new(message)),
+        Err(_) => Head::Unreadable {
+            position,
+            message_id: row.message_id.clone(),
+        },
+    }
+}
+
+impl Store for MemoryStore {
+    fn admission_view(
+        &self,
+        message_id: Option<&MessageId>,
+    ) -> Result<Option<AdmissionView>, StoreError> {
+        let tables = self.alive()?;
+        let Some(record) = record(&tables)? else {
+            return Ok(None);
+        };
+        let marker = message_id.and_then(|id| {
+            tables.markers.get(id).map(|row| Marker {
+                message_id: id.clone(),
+                generation: Generation::new(row.generation),
+                expires_at: row.expires_at,
+            })
+        });
+        let known = message_id.and_then(|id| tables.message(id));
+        let known = known.map(|row| {
+            let state: MessageState = read(&row.state, "message")?;
+            Ok(KnownMessage {
+                intent: read(&row.intent, "message")?,
+                phase: state.phase(),
+            })
+        });
+        let waits = |row: &&MessageRow| matches!(row.phase, Phase::Queued | Phase::Claimed);
+        Ok(Some(AdmissionView {
+            record,
+            credential: tables.credential.clone(),
+            marker,
+            known: known.transpose()?,
+            queued: tables.messages.values().filter(waits).count(),
+            deadlines: deadlines(&tables),
+        }))
+    }
+
+    fn delivery_view(&self, now: Timestamp) -> Result<Option<DeliveryView>, StoreError> {
+        let tables = self.alive()?;
+        let Some(record) = record(&tables)? else {
+            return Ok(None);
+        };
+        let expiries = tables.markers.values().filter_map(|row| row.expires_at);
+        Ok(Some(DeliveryView {
+            record,
+            credential: tables.credential.clone(),
+            head: tables.head().map(|(position, row)| head(position, row)),
+            link: tables.runtime.clone().unwrap_or_default(),
+            next_marker_expiry: expiries.filter(|at| *at > now).min(),
+            deadlines: deadlines(&tables),
+        }))
+    }
+
+    fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError> {
+        let tables = self.alive()?;
+        let session = tables.session.as_ref();
+        session.map(|row| read(&row.initial, "session")).transpose()
+    }
+
+    fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
+        let tables = self.alive()?;
+        let Some(record) = record(&tables)? else {
+            return Ok(None);
+        };
+        let sealed = tables.secrets.get(SecretKind::Profile.as_str());
+        let sealed = sealed.ok_or(StoreError::Unreadable("secret"))?;
+        Ok(Some((record, Sealed::from_stored(sealed.clone()))))
+    }
+
+    fn deadlines(&self) -> Result<Deadlines, StoreError> {
+        Ok(deadlines(&*self.alive()?))
+    }
+
+    fn commit(&self, step: &Step) -> Result<(), StoreError> {
+        let mut tables = self.alive()?.clone();
+        let number = self.commits.get() + 1;
+        self.commits.set(number);
+        let fault = self.fault.get();
+        if fault == Some(Fault::DieBefore(number)) {
+            return Err(self.die());
+        }
+        if fault == Some(Fault::Refuse(number)) {
+            return Err(StoreError::Failed("the disk is full".to_owned()));
+        }
+        for write in step {
+            if let Err(broken) = tables.apply(write) {
+                self.violation.borrow_mut().get_or_insert(broken.clone());
+                return Err(StoreError::Failed(broken));
+            }
+        }
+        *self.tables.borrow_mut() = tables;
+        if fault == Some(Fault::DieAfter(number)) {
+            return Err(self.die());
+        }
+        Ok(())
+    }
+
+    fn arm(&self, deadlines: &Deadlines) {
+        self.arm_at(deadlines.next());
+    }
+
+    fn log(&self, event: &LogEvent) {
+        if !self.is_dead.get() {
+            self.log.borrow_mut().push(event.clone());
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the native tests share: a store in memory, sessions made ready, a runtime that is simulated.
+#![allow(
+    dead_code,
+    reason = "every test binary compiles the whole harness and uses a part of it"
+)]
+
+pub mod fixtures;
+pub mod memory_store;
+pub mod session;
+pub mod tables;

@@ -1,0 +1,133 @@
+//! A session on a store in memory, with a clock that tests move and nonces that never repeat.
+
+use std::cell::Cell;
+
+use cloud_agent_session::session::admission::Acknowledgement;
+use cloud_agent_session::session::command::{Arrival, Ingredients, SendMessage};
+use cloud_agent_session::session::engine;
+use cloud_agent_session::session::error::CommandError;
+use cloud_agent_session::session::message::MessageState;
+use cloud_agent_session::session::record::RepositoryRecord;
+use cloud_agent_session::session::sealing::{KeyRing, SecretKind};
+use cloud_agent_wire::{MessageId, Secret, Timestamp};
+
+use super::fixtures::{self, SETTINGS, START};
+use super::memory_store::MemoryStore;
+
+/// The session object between two calls.
+pub struct Session {
+    pub store: MemoryStore,
+    pub ring: KeyRing,
+    now: Cell<Timestamp>,
+    nonces: Cell<u64>,
+}
+
+impl Session {
+    /// An object without a session.
+    pub fn empty() -> Self {
+        Self {
+            store: MemoryStore::default(),
+            ring: fixtures::ring(),
+            now: Cell::new(START),
+            nonces: Cell::new(0),
+        }
+    }
+
+    /// A prepared session of any kind of repository.
+    pub fn prepared(repository: RepositoryRecord, git_token: Option<Secret>) -> Self {
+        let session = Self::empty();
+        let command = fixtures::preparation(repository, git_token);
+        let ingredients = [&session.ingredients(), &session.ingredients()];
+        engine::prepare(&session.store, command, session.now(), ingredients)
+            .expect("the preparation is valid");
+        session
+    }
+
+    /// A prepared session of a generic git repository, with or without a first token.
+    pub fn generic_git(token: Option<&str>) -> Self {
+        Self::prepared(fixtures::generic_git(), token.map(fixtures::token))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    pub fn set_now(&self, now: Timestamp) {
+        self.now.set(now);
+    }
+
+    pub fn pass_millis(&self, millis: u64) {
+        self.now.set(self.now().plus_millis(millis));
+    }
+
+    /// What one command needs, with a nonce of its own.
+    pub fn ingredients(&self) -> Ingredients<'_> {
+        let number = self.nonces.get() + 1;
+        self.nonces.set(number);
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&number.to_be_bytes());
+        Ingredients {
+            ring: &self.ring,
+            nonce,
+            settings: SETTINGS,
+        }
+    }
+
+    pub fn send(&self, command: SendMessage) -> Result<Acknowledgement, CommandError> {
+        engine::send_message(&self.store, command, self.now(), &self.ingredients())
+    }
+
+    pub fn rotate(&self, token: &Secret, arrival: Arrival) -> Result<(), CommandError> {
+        engine::rotate(
+            &self.store,
+            token,
+            arrival,
+            self.now(),
+            &self.ingredients(),
+        )
+    }
+
+    pub fn initiate(&self, arrival: Arrival) -> Result<Acknowledgement, CommandError> {
+        engine::initiate(&self.store, arrival, self.now(), &self.ingredients())
+    }
+
+    /// The credential's token and its owner, as they are stored.
+    pub fn credential(&self) -> Option<Credential> {
+        let tables = self.store.tables();
+        let stored = tables.credential.as_ref()?;
+        let session = tables.session.as_ref()?;
+        let record: cloud_agent_session::session::record::SessionRecord =
+            serde_json::from_str(&session.record).expect("the record reads back");
+        let token = self
+            .ring
+            .open(
+                SecretKind::GitToken,
+                record.sealing_context(),
+                &stored.sealed,
+            )
+            .expect("the token opens");
+        Some(Credential {
+            token: token.expose().to_owned(),
+            owner: stored.pointer.message_id.clone(),
+            stamp: stored.pointer.stamp,
+            generation: stored.generation.get(),
+            skips: stored.skips,
+        })
+    }
+
+    pub fn state(&self, message_id: &MessageId) -> Option<MessageState> {
+        let tables = self.store.tables();
+        Some(tables.message(message_id)?.state())
+    }
+}
+
+/// The credential with its token opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub token: String,
+    /// The message that set it last; `None` for preparation and updates.
+    pub owner: Option<MessageId>,
+    pub stamp: Timestamp,
+    pub generation: u64,
+    pub skips: u64,
+}
