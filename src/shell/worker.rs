@@ -33,13 +33,13 @@ fn start() {
 }
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+async fn fetch(mut request: Request, env: Env, _context: Context) -> Result<Response> {
     let received_at = now();
     let url = request.url()?;
     match url.path() {
         "/health" if request.method() == Method::Get => Response::from_json(&health()),
         path => match path.strip_prefix("/trpc/") {
-            Some(procedures) => trpc(&request, procedures, &url, &env, received_at).await,
+            Some(procedures) => trpc(&mut request, procedures, &url, &env, received_at).await,
             None => not_found(),
         },
     }
@@ -59,16 +59,15 @@ fn not_found() -> Result<Response> {
 }
 
 async fn trpc(
-    request: &Request,
+    request: &mut Request,
     path: &str,
     url: &Url,
     env: &Env,
     received_at: Timestamp,
 ) -> Result<Response> {
-    let mut readable = request.clone()?;
-    let body = match readable.method() {
+    let body = match request.method() {
         Method::Get | Method::Head => Vec::new(),
-        _ => match read_body(&mut readable).await {
+        _ => match read_body(request).await {
             Ok(body) => body,
             Err(error) => return respond(&Reply::refusal(&error)),
         },
