@@ -185,7 +185,12 @@ pub fn next_work(store: &impl Store, now: Timestamp) -> Result<Option<Work>, Sto
             return Ok(None);
         };
         // Each turn of the loop ends or puts back one of at most ten messages, so it comes to an end.
-        match perform(store, claim::next_work(&view, now))? {
+        let decision = claim::next_work(&view, now);
+        if decision.steps.is_empty() {
+            // The alarm that rang is gone, and performing arms one only for what it wrote.
+            store.arm(&decision.deadlines);
+        }
+        match perform(store, decision)? {
             Work::Again => {}
             work => return Ok(Some(work)),
         }
