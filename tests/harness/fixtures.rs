@@ -98,9 +98,7 @@ pub fn preparation(repository: RepositoryRecord, git_token: Option<Secret>) -> P
         profile: Profile::default(),
         secrets: ProfileSecrets {
             env: [("KEY".to_owned(), secret("env"))].into(),
-            agent_configuration: [("mcp".to_owned(), secret("agent"))].into(),
-            encrypted_secrets: Some(secret("encrypted")),
-            callback_target: Some(secret("callback")),
+            ..ProfileSecrets::default()
         },
         initial: InitialMessage { intent },
         git_token,

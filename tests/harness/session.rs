@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use cloud_agent_session::session::admission::Acknowledgement;
+use cloud_agent_session::session::claim::Work;
 use cloud_agent_session::session::command::{Arrival, Ingredients, SendMessage};
 use cloud_agent_session::session::engine;
 use cloud_agent_session::session::error::CommandError;
@@ -78,17 +79,17 @@ impl Session {
     }
 
     pub fn rotate(&self, token: &Secret, arrival: Arrival) -> Result<(), CommandError> {
-        engine::rotate(
-            &self.store,
-            token,
-            arrival,
-            self.now(),
-            &self.ingredients(),
-        )
+        engine::rotate(&self.store, token, arrival, self.now(), &self.ingredients())
     }
 
     pub fn initiate(&self, arrival: Arrival) -> Result<Acknowledgement, CommandError> {
         engine::initiate(&self.store, arrival, self.now(), &self.ingredients())
+    }
+
+    /// The alarm rings now, wherever it is armed, and finds its next work.
+    pub fn ring_alarm(&self) -> Option<Work> {
+        self.store.take_alarm();
+        engine::next_work(&self.store, self.now()).expect("the store works")
     }
 
     /// The credential's token and its owner, as they are stored.
