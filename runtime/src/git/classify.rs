@@ -37,6 +37,8 @@ const AUTHENTICATION: &[&str] = &[
     "http 403",
     "http basic: access denied",
 ];
+/// Git gave up a transfer by itself.
+const SLOW: &[&str] = &["operation too slow", "operation timed out"];
 const NETWORK: &[&str] = &[
     "remote end hung up",
     "connection reset",
@@ -49,7 +51,6 @@ const NETWORK: &[&str] = &[
     "early eof",
     "rpc failed",
     "unexpected disconnect",
-    "operation too slow",
     "empty reply from server",
     "ssl",
     "certificate",
@@ -74,7 +75,8 @@ const CONFLICT: &[&str] = &[
 /// Names the failure of a child that did not succeed.
 ///
 /// `low_speed` is the time after which git itself gives up a stalled transfer. It then claims that the
-/// authentication failed when the server had asked for it before: silence decides, not that claim.
+/// authentication failed when the server had asked for it before: silence decides, not that claim. Its clock
+/// started a little before the silence did.
 pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) -> FailureSubtype {
     let timed_out = match operation {
         Operation::Transfer => FailureSubtype::GitCloneTimeout,
@@ -94,7 +96,7 @@ pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) ->
     match operation {
         Operation::Setup => FailureSubtype::SetupCommandFailed,
         Operation::Checkout if says(CONFLICT) => FailureSubtype::GitCheckoutConflict,
-        Operation::Transfer if outcome.silent >= low_speed => timed_out,
+        Operation::Transfer if says(SLOW) || outcome.silent >= low_speed.mul_f32(0.9) => timed_out,
         Operation::Transfer if says(RATE) => FailureSubtype::GitRateLimited,
         Operation::Transfer if says(AUTHENTICATION) => FailureSubtype::GitAuthenticationFailed,
         Operation::Transfer if says(BRANCH) => FailureSubtype::GitBranchMissing,

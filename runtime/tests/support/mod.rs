@@ -1,4 +1,5 @@
-//! A real git server and a real runtime for tests.
+//! A real git server and a real runtime for tests. Every test file uses a part of it.
+#![allow(dead_code)]
 
 pub mod git_server;
 pub mod process_scan;
@@ -31,6 +32,27 @@ impl Drop for Folder {
 /// A token that nothing else contains.
 pub fn token() -> String {
     format!("canary/{}+%41@x", uuid::Uuid::new_v4())
+}
+
+/// Processes that a runtime on this store started and that still run. A zombie only waits to be collected.
+pub fn processes_of(store: &str) -> Vec<String> {
+    let wanted = format!("WORKSPACE_RUNTIME_STORE={store}");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")
+        .expect("there is /proc")
+        .flatten()
+    {
+        // Processes end while they are looked at.
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if String::from_utf8_lossy(&environment)
+            .split('\0')
+            .any(|pair| pair == wanted)
+        {
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(String::from_utf8_lossy(&command).replace('\0', " "));
+        }
+    }
+    found
 }
 
 /// Waits until a condition holds.

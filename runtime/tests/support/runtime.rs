@@ -232,6 +232,17 @@ pub fn workspace(url: &str, generation: u64, token: &str) -> Value {
     })
 }
 
+/// `AGENT_COMMAND` of a shell script; `$1` is the folder.
+pub fn script(text: &str, folder: &Path) -> String {
+    json!(["/bin/sh", "-c", text, "agent", folder]).to_string()
+}
+
+/// The first event of a type.
+pub fn first<'e>(events: &'e [Value], kind: &str) -> &'e Value {
+    let event = events.iter().find(|event| event["event"]["type"] == kind);
+    &event.unwrap_or_else(|| panic!("no {kind} event in {events:#?}"))["event"]
+}
+
 /// The types of events, in order, without progress.
 pub fn types(events: &[Value]) -> Vec<&str> {
     events
