@@ -20,7 +20,7 @@ use crate::workspace::cold;
 pub fn recover(context: &Arc<Context>) -> io::Result<()> {
     for id in context.store.sessions()? {
         if let Err(error) = recover_session(context, &id) {
-            tracing::error!(session = %id, error = %error, "a session could not be recovered");
+            tracing::error!(sessionId = %id, error = %error, "a session could not be recovered");
         }
     }
     Ok(())
@@ -53,7 +53,7 @@ fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
         let state = if let Some(state) = ended.get(&key) {
             *state
         } else {
-            tracing::warn!(session = %id, message = %record.message_id, "ended a turn that an earlier process left");
+            tracing::warn!(sessionId = %id, messageId = %record.message_id, "ended a turn that an earlier process left");
             let failure = shutdown_failure(record.started, generation.unwrap_or_default());
             append(
                 &journal,

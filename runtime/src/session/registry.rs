@@ -94,7 +94,7 @@ impl Registry {
             session.stop().await;
         }
         let base = self.context.store.session(id).base().to_owned();
-        tracing::info!(session = %id, "the session was deleted");
+        tracing::info!(sessionId = %id, "the session was deleted");
         blocking(move || files::remove_directory(&base)).await
     }
 

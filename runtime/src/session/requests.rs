@@ -123,7 +123,7 @@ impl Session {
             return Err(RequestError::JournalFull);
         }
         let submission = request.submission;
-        tracing::info!(session = %self.id, %message, %submission, "the turn waits for the workspace");
+        tracing::info!(sessionId = %self.id, messageId = %message, submission = submission.get(), "the turn waits for the workspace");
         let record = lock(&self.state).wait(message, request);
         if let Err(error) = records::write_turn(&self.paths, &record) {
             lock(&self.state).forget(message);
@@ -143,7 +143,7 @@ impl Session {
             if let Some((running, cancel)) = &state.running
                 && running == message
             {
-                tracing::info!(session = %self.id, %message, "interrupting the turn");
+                tracing::info!(sessionId = %self.id, messageId = %message, "interrupting the turn");
                 cancel.cancel();
             }
             state.take_waiting(message)

@@ -28,7 +28,7 @@ pub async fn rotate(session: Arc<Session>, generation: Generation) {
         match session.rotate_once(generation).await {
             Ok(()) | Err(StepError::Cancelled) => return,
             Err(StepError::Failed(failure)) => {
-                tracing::warn!(session = %session.id, %generation, failure = ?failure, "a pushed credential could not be used");
+                tracing::warn!(sessionId = %session.id, generation = generation.get(), failure = ?failure, "a pushed credential could not be used");
                 if failure.subtype == Some(FailureSubtype::GitAuthenticationFailed) {
                     session.refuse(generation, failure);
                     return;
@@ -84,7 +84,7 @@ impl Session {
         };
         tokio::task::block_in_place(put)
             .map_err(|error: std::io::Error| git.disk_failed(&error))?;
-        tracing::info!(session = %self.id, %generation, "a pushed credential is in force");
+        tracing::info!(sessionId = %self.id, generation = generation.get(), "a pushed credential is in force");
         let mut state = lock(&self.state);
         let cold = state.ready.is_some_and(|ready| ready.cold);
         state.ready = Some(Ready { generation, cold });

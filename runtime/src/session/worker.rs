@@ -74,7 +74,7 @@ impl Session {
             let old_tokens = self.secrets.old_tokens(spec.credential.as_ref());
             let old_tokens: Vec<&str> = old_tokens.iter().map(|token| token.expose()).collect();
             let reporter = Reporter::new(&self.journal);
-            tracing::info!(session = %self.id, %generation, "preparing the workspace");
+            tracing::info!(sessionId = %self.id, generation = generation.get(), "preparing the workspace");
             prepare(&Preparation {
                 context: &self.context,
                 paths: &self.paths,
@@ -89,7 +89,7 @@ impl Session {
         state.preparing = None;
         match result {
             Ok(ready) => {
-                tracing::info!(session = %self.id, %generation, cold = ready.cold, "the workspace is ready");
+                tracing::info!(sessionId = %self.id, generation = generation.get(), cold = ready.cold, "the workspace is ready");
                 let is_fresh = ready.cold || state.ready.is_some_and(|before| before.cold);
                 state.ready = Some(Ready {
                     cold: is_fresh,
@@ -97,10 +97,10 @@ impl Session {
                 });
             }
             Err(StepError::Cancelled) => {
-                tracing::info!(session = %self.id, %generation, "preparing was abandoned");
+                tracing::info!(sessionId = %self.id, generation = generation.get(), "preparing was abandoned");
             }
             Err(StepError::Failed(failure)) => {
-                tracing::warn!(session = %self.id, %generation, failure = ?failure, "preparing failed");
+                tracing::warn!(sessionId = %self.id, generation = generation.get(), failure = ?failure, "preparing failed");
                 let is_refused = failure.subtype == Some(FailureSubtype::GitAuthenticationFailed);
                 let tell = is_refused && state.pushed == Some(generation);
                 state.failed = Some(failure);
@@ -123,7 +123,7 @@ impl Session {
         if let Some(ready) = &mut lock(&self.state).ready {
             ready.cold = false;
         }
-        tracing::info!(session = %self.id, message = %turn.message_id, submission = %turn.submission, "the turn starts");
+        tracing::info!(sessionId = %self.id, messageId = %turn.message_id, submission = turn.submission.get(), "the turn starts");
         let turn = Turn {
             session: self,
             message_id: &turn.message_id,
@@ -137,7 +137,7 @@ impl Session {
     }
 
     fn not_started(&self, error: &std::io::Error, spec: &Spec) -> End {
-        tracing::error!(session = %self.id, error = %error, "a turn record could not be written");
+        tracing::error!(sessionId = %self.id, error = %error, "a turn record could not be written");
         End::Failed(setup_failure(
             FailureSubtype::SandboxStorageFull,
             spec.generation,
@@ -149,13 +149,13 @@ impl Session {
     pub(super) async fn end(&self, message: &MessageId, submission: Submission, end: End) {
         let _gate = self.turns.lock().await;
         let end = self.stop_reason(message, end);
-        tracing::info!(session = %self.id, %message, %submission, end = end.name(), "the turn ended");
+        tracing::info!(sessionId = %self.id, messageId = %message, submission = submission.get(), end = end.name(), "the turn ended");
         let state = end.state();
         let event = end.event(message.clone(), submission);
         loop {
             match self.journal.append(event.clone()) {
                 Err(AppendError::Disk(error)) if !self.stop.is_cancelled() => {
-                    tracing::error!(session = %self.id, error = %error, "the end of a turn could not be written");
+                    tracing::error!(sessionId = %self.id, error = %error, "the end of a turn could not be written");
                     tokio::time::sleep(END_RETRY).await;
                 }
                 _ => break,
@@ -167,7 +167,7 @@ impl Session {
             return;
         };
         if let Err(error) = records::write_turn(&self.paths, &TurnRecord { state, ..open }) {
-            tracing::error!(session = %self.id, error = %error, "a turn record could not be written");
+            tracing::error!(sessionId = %self.id, error = %error, "a turn record could not be written");
         }
         lock(&self.state).end(message);
     }
@@ -196,7 +196,7 @@ impl Session {
     /// Appends an event whose loss would only delay the object. Trouble is logged.
     pub fn append_surely(&self, event: RuntimeEvent) {
         if let Err(error) = self.journal.append(event) {
-            tracing::error!(session = %self.id, error = ?error, "an event could not be written");
+            tracing::error!(sessionId = %self.id, error = ?error, "an event could not be written");
         }
     }
 }

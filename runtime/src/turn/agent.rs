@@ -35,7 +35,7 @@ pub async fn run(turn: &Turn<'_>) -> AgentEnd {
     let (mut child, group) = match start(turn).await {
         Ok(started) => started,
         Err(error) => {
-            tracing::error!(session = %turn.session.id, error = %error, "the agent could not be started");
+            tracing::error!(sessionId = %turn.session.id, error = %error, "the agent could not be started");
             let detail = format!("the agent could not be started: {}", error.kind());
             return failed(
                 turn,

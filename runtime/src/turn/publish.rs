@@ -108,7 +108,7 @@ impl Publisher<'_> {
         let branch = branch::current(&self.git.paths.repo());
         let is_branch = |name: &String| branch_name::classify(name) == Some(BranchKind::Branch);
         let Some(branch) = branch.filter(is_branch) else {
-            tracing::info!(session = %self.turn.session.id, "no branch is checked out, so nothing is pushed");
+            tracing::info!(sessionId = %self.turn.session.id, "no branch is checked out, so nothing is pushed");
             return Ok(false);
         };
         let credential = self.git.paths.credential();
@@ -232,7 +232,7 @@ impl Publisher<'_> {
             .try_in_workspace(&["update-ref", &tracking, commit], None)
             .await;
         if !outcome.is_success() {
-            tracing::warn!(session = %session.id, "the workspace's tracking branch was not updated");
+            tracing::warn!(sessionId = %session.id, "the workspace's tracking branch was not updated");
         }
         Ok(())
     }

@@ -128,7 +128,7 @@ impl Turn<'_> {
     }
 
     fn journal_failed(&self, error: &AppendError) -> End {
-        tracing::error!(session = %self.session.id, message = %self.message_id, error = ?error, "the journal takes no event");
+        tracing::error!(sessionId = %self.session.id, messageId = %self.message_id, error = ?error, "the journal takes no event");
         End::Failed(Failure {
             stage: FailureStage::PreDispatch,
             code: FailureCode::DeliveryFailureUnknown,
