@@ -108,6 +108,8 @@ pub fn prepare_session(
             created_at: now,
             prepared_at: None,
             initiated_at: None,
+            refused: None,
+            deleting_since: None,
         },
         profile: Profile {
             setup_commands: input.setup_commands,

@@ -127,6 +127,8 @@ fn settings(text: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigErr
     Ok(Settings {
         drain_delay_millis: millis("DRAIN_DELAY_MS", defaults.drain_delay_millis)?,
         marker_ttl_millis: millis("MARKER_TTL_MS", defaults.marker_ttl_millis)?,
+        credential_wait_millis: millis("CREDENTIAL_WAIT_MS", defaults.credential_wait_millis)?,
+        no_output_millis: millis("NO_OUTPUT_MS", defaults.no_output_millis)?,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::session::claim::Head;
 use crate::session::credential::CredentialRecord;
 use crate::session::event::{CompletionSource, PublicFailure};
 use crate::session::message::{MessageRecord, MessageState, Phase};
-use crate::session::record::{InitialMessage, Profile, RepositoryRecord, SessionRecord};
+use crate::session::record::{InitialMessage, Profile, Refusal, RepositoryRecord, SessionRecord};
 use crate::trpc::output::{
     Acknowledgement, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput, ExecutionStatus,
     GetMessageResultOutput, GetSessionOutput, MessageStatus,
@@ -53,6 +53,7 @@ pub fn session(sources: SessionSources) -> GetSessionOutput {
     let runtime_agents = profile
         .runtime_agents
         .and_then(|agents| serde_json::from_str(agents.get()).ok());
+    let refused = record.refused;
     GetSessionOutput {
         session_id: record.session_id,
         kilo_session_id: Some(record.kilo_session_id),
@@ -70,7 +71,7 @@ pub fn session(sources: SessionSources) -> GetSessionOutput {
         upstream_branch: record.upstream_branch,
         runtime_agents,
         execution: head.and_then(|head| execution(&head, record.created_at)),
-        credential: credential.map(credential_output),
+        credential: credential.map(|credential| credential_output(credential, refused)),
         prepared_at: record.prepared_at,
         initiated_at: record.initiated_at,
         initial_message_id: Some(record.initial_message_id),
@@ -100,13 +101,14 @@ fn execution(head: &Head, started_at: Timestamp) -> Option<ExecutionOutput> {
     })
 }
 
-fn credential_output(credential: CredentialRecord) -> CredentialOutput {
+fn credential_output(credential: CredentialRecord, refused: Option<Refusal>) -> CredentialOutput {
+    let refused = refused.filter(|refused| refused.generation == credential.generation);
     CredentialOutput {
         generation: credential.generation,
         updated_at: credential.updated_at,
         message_id: credential.pointer.message_id,
         fingerprint: credential.fingerprint,
-        waiting_since: None,
+        waiting_since: refused.map(|refused| refused.since),
     }
 }
 

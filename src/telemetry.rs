@@ -71,6 +71,16 @@ pub enum LogEvent {
     },
     /// Markers of messages whose admission never finished became abandoned entries.
     MarkersExpired,
+    /// The remote refused the current credential; the session waits for a newer one.
+    CredentialRequired {
+        /// The refused generation.
+        generation: Generation,
+    },
+    /// The runtime has a newer credential while it works.
+    CredentialPushed {
+        /// The generation.
+        generation: Generation,
+    },
     /// A delivery began.
     MessageClaimed {
         /// The message.
@@ -170,6 +180,7 @@ impl LogEvent {
             | Self::DeliveryRetried { .. }
             | Self::RuntimeCallFailed { .. }
             | Self::RuntimeReplaced { .. }
+            | Self::CredentialRequired { .. }
             | Self::MarkersExpired => "warn",
             _ => "info",
         }

@@ -34,6 +34,8 @@ pub struct AdmissionView {
     pub known: Option<KnownMessage>,
     /// How many messages wait, claimed ones among them.
     pub queued: usize,
+    /// Whether a message is claimed or accepted, so that its runtime has to learn of a new credential.
+    pub delivering: bool,
     /// The stored deadlines.
     pub deadlines: Deadlines,
 }
@@ -289,6 +291,20 @@ impl Rotation<'_> {
                     fingerprint: record.fingerprint.clone(),
                 });
                 draft.write(Write::PutCredential(record));
+                if generation != before {
+                    if view
+                        .record
+                        .refused
+                        .is_some_and(|refused| refused.generation == before)
+                    {
+                        // The queue waits for just this.
+                        draft.deadlines.set(DeadlineKind::CredentialWait, None);
+                        draft.set_deadline_no_later(DeadlineKind::Drain, now);
+                    }
+                    if view.delivering {
+                        draft.set_deadline_no_later(DeadlineKind::PushOwed, now);
+                    }
+                }
                 Ok(Some(generation))
             }
         }

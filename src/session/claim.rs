@@ -1,22 +1,23 @@
-//! Claiming: what the alarm does with the head of the queue.
+//! Claiming: what the alarm does next.
 //!
 //! Delivery is serial and first in, first out. Only the alarm claims, and an alarm never runs twice at once, so two
 //! deliveries of one session cannot overlap. Everything outside happens after the claim is durable, and what comes
 //! of it is applied only if the message is still claimed under the same submission (see [`super::delivery`]).
 
 use cloud_agent_wire::{
-    Failure, FailureCode, FailureStage, Generation, Intent, MessageId, Submission, Timestamp,
+    Failure, FailureCode, FailureSubtype, Generation, Intent, MessageId, Submission, Timestamp,
 };
 
 use crate::telemetry::LogEvent;
 
+use super::command::Settings;
 use super::credential::CredentialRecord;
 use super::deadline::{DeadlineKind, Deadlines};
-use super::delivery::settle_failure;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState, QueuePosition};
-use super::record::{RuntimeLink, SessionRecord};
-use super::step::{Decision, Draft, Write};
+use super::progress::{Progress, pre_dispatch};
+use super::record::{Refusal, RuntimeLink, SessionRecord};
+use super::step::{Decision, Write};
 
 /// From a claim until its agent must have been started: the runtime ends every preparation well before that.
 pub const CLAIM_LEASE_MILLIS: u64 = 10 * 60 * 1_000;
@@ -24,6 +25,14 @@ pub const CLAIM_LEASE_MILLIS: u64 = 10 * 60 * 1_000;
 pub const EVENT_PULL_BACKSTOP_MILLIS: u64 = 40_000;
 /// The least time between two alarms that find the same work, so that nothing can loop hot.
 pub const FLOOR_DELAY_MILLIS: u64 = 1_000;
+/// From a call to the runtime that is owed and failed until the next try.
+pub const OWED_RETRY_MILLIS: u64 = 2_000;
+/// The longest that an agent may work on one message.
+pub const TURN_MILLIS_MAX: u64 = 12 * 60 * 60 * 1_000;
+/// How long a deletion asks a runtime that does not answer before it goes on without it.
+pub const DELETION_MILLIS_MAX: u64 = 10 * 60 * 1_000;
+/// What a turn's watch grants after the object itself was away, so that its events are read first.
+const WAKE_GRACE_MILLIS: u64 = 60_000;
 
 /// The part of the state that delivery reads: of bounded size.
 #[derive(Debug, Clone)]
@@ -59,6 +68,14 @@ impl DeliveryView {
             Some(Head::Unreadable { .. }) | None => None,
         }
     }
+
+    /// The refusal of the current credential, while there is no newer one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.record
+            .refused
+            .filter(|refused| refused.generation == self.generation())
+    }
 }
 
 /// The oldest message that has not ended.
@@ -86,6 +103,14 @@ pub enum Work {
     Deliver(Box<Claim>),
     /// See to it that the runtime's events are being read.
     Pull,
+    /// Push the current credential, of this generation, to the runtime.
+    Push(Generation),
+    /// Tell the runtime to stop the turn of this message.
+    Interrupt(MessageId),
+    /// Have the runtime remove the session, then remove it from storage.
+    Delete,
+    /// Remove the session from storage; the runtime was asked long enough.
+    Erase,
 }
 
 /// A delivery, complete enough to be handed to the runtime.
@@ -103,187 +128,283 @@ pub struct Claim {
 
 /// Decides what the alarm does. Call it again after [`Work::Again`].
 #[must_use]
-pub fn next_work(view: &DeliveryView, now: Timestamp) -> Decision<Work> {
-    let mut draft = Draft::new(view.deadlines.clone());
-    expire_markers(view, now, &mut draft);
-    let work = match &view.head {
-        None => {
-            for kind in [
-                DeadlineKind::Drain,
-                DeadlineKind::Retry,
-                DeadlineKind::ClaimLease,
-                DeadlineKind::EventPull,
-            ] {
-                draft.deadlines.set(kind, None);
-            }
-            Work::Rest
-        }
-        Some(Head::Unreadable {
-            position,
-            message_id,
-        }) => {
-            set_aside(*position, message_id, now, &mut draft);
-            Work::Again
-        }
-        Some(Head::Message(message)) => work_on_head(view, message, now, &mut draft),
-    };
-    draft.finish(work)
+pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<Work> {
+    let mut progress = Progress::new(view, now, settings);
+    let work = progress.choose_work();
+    progress.finish(work)
 }
 
 /// Brings the reading of events forward when the object was constructed anew while the runtime works.
 #[must_use]
-pub fn on_wake(view: &DeliveryView, now: Timestamp) -> Decision<()> {
-    let mut draft = Draft::new(view.deadlines.clone());
+pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
+    let mut progress = Progress::new(view, now, settings);
     if view.head_message().is_some_and(MessageRecord::is_delivered) {
-        draft.set_deadline_no_later(DeadlineKind::EventPull, now);
-    }
-    draft.finish(())
-}
-
-fn expire_markers(view: &DeliveryView, now: Timestamp, draft: &mut Draft) {
-    if draft.deadlines.is_due(DeadlineKind::MarkerExpiry, now) {
-        draft.write(Write::AbandonMarkers { expired_at: now });
-        draft
+        progress
+            .draft
+            .set_deadline_no_later(DeadlineKind::EventPull, now);
+        let grace = now.plus_millis(WAKE_GRACE_MILLIS);
+        if view
             .deadlines
-            .set(DeadlineKind::MarkerExpiry, view.next_marker_expiry);
-    }
-}
-
-/// Ends a message whose row cannot be read, so that the queue goes on.
-fn set_aside(position: QueuePosition, message_id: &MessageId, now: Timestamp, draft: &mut Draft) {
-    let failure = Failure {
-        stage: FailureStage::PreDispatch,
-        code: FailureCode::SessionMetadataMissing,
-        subtype: None,
-        generation: Generation::default(),
-        detail: None,
-    };
-    let attempts = Submission::default();
-    draft.log(LogEvent::MessageEnded {
-        message_id: message_id.clone(),
-        phase: "failed",
-        code: Some(failure.code),
-        subtype: None,
-    });
-    draft.write(Write::AppendEvent(event::failed(
-        message_id, false, &failure, attempts, now,
-    )));
-    let state = MessageState::Failed {
-        accepted_at: None,
-        terminal_at: now,
-        failure,
-        attempts,
-    };
-    draft.write(Write::PutMessageState { position, state });
-}
-
-fn work_on_head(
-    view: &DeliveryView,
-    message: &MessageRecord,
-    now: Timestamp,
-    draft: &mut Draft,
-) -> Work {
-    draft.deadlines.set(DeadlineKind::Drain, None);
-    match &message.state {
-        MessageState::Queued {
-            not_before: Some(not_before),
-            ..
-        } if *not_before > now => {
-            draft.deadlines.set(DeadlineKind::Retry, Some(*not_before));
-            Work::Rest
-        }
-        MessageState::Queued { history, .. } => claim(view, message, history, now, draft),
-        MessageState::Claimed {
-            history,
-            store_id: None,
-            ..
-        } => {
-            // The object died between the claim and the runtime's answer: hand over the same submission again.
-            draft.deadlines.set(
-                DeadlineKind::EventPull,
-                Some(now.plus_millis(FLOOR_DELAY_MILLIS)),
-            );
-            Work::Deliver(Box::new(Claim {
-                position: message.position,
-                submission: history.submission,
-                generation: view.generation(),
-                intent: message.intent.clone(),
-            }))
-        }
-        MessageState::Claimed { history, .. }
-            if draft.deadlines.is_due(DeadlineKind::ClaimLease, now) =>
+            .get(DeadlineKind::TurnWatch)
+            .is_some_and(|at| at < grace)
         {
-            let failure = Failure {
-                stage: FailureStage::PreDispatch,
-                code: FailureCode::WorkspaceSetupFailed,
-                subtype: None,
-                generation: view.generation(),
-                detail: Some("the runtime did not finish preparing in time".to_owned()),
-            };
-            settle_failure(view, message, history, failure, now, draft);
-            Work::Again
-        }
-        MessageState::Claimed { .. } | MessageState::Accepted { .. } => {
-            // The task that reads events moves this deadline along; should it be gone, the alarm takes over.
-            if draft
+            progress
+                .draft
                 .deadlines
-                .get(DeadlineKind::EventPull)
-                .is_none_or(|at| at <= now)
-            {
-                let backstop = now.plus_millis(EVENT_PULL_BACKSTOP_MILLIS);
-                draft.deadlines.set(DeadlineKind::EventPull, Some(backstop));
-            }
-            Work::Pull
+                .set(DeadlineKind::TurnWatch, Some(grace));
         }
-        MessageState::Completed { .. }
-        | MessageState::Failed { .. }
-        | MessageState::Interrupted { .. } => Work::Rest,
     }
+    progress.finish(())
 }
 
-fn claim(
-    view: &DeliveryView,
-    message: &MessageRecord,
-    history: &DeliveryHistory,
-    now: Timestamp,
-    draft: &mut Draft,
-) -> Work {
-    let submission = history.submission.next();
-    let generation = view.generation();
-    let message_id = message.message_id().clone();
-    draft.log(LogEvent::MessageClaimed {
-        message_id,
-        submission,
-        generation,
-    });
-    let history = DeliveryHistory {
-        submission,
-        ..history.clone()
-    };
-    let state = MessageState::Claimed {
-        history,
-        generation,
-        claimed_at: now,
-        store_id: None,
-    };
-    draft.write(Write::PutMessageState {
-        position: message.position,
-        state,
-    });
-    draft.deadlines.set(DeadlineKind::Retry, None);
-    draft.deadlines.set(
-        DeadlineKind::ClaimLease,
-        Some(now.plus_millis(CLAIM_LEASE_MILLIS)),
-    );
-    // Should the object die before the runtime has answered, the alarm hands the claim over again.
-    draft.deadlines.set(
-        DeadlineKind::EventPull,
-        Some(now.plus_millis(FLOOR_DELAY_MILLIS)),
-    );
-    Work::Deliver(Box::new(Claim {
-        position: message.position,
-        submission,
-        generation,
-        intent: message.intent.clone(),
-    }))
+impl Progress<'_> {
+    fn choose_work(&mut self) -> Work {
+        if let Some(since) = self.view.record.deleting_since {
+            self.set_after(DeadlineKind::Deletion, OWED_RETRY_MILLIS);
+            let overdue = self.now.millis_since(since) >= DELETION_MILLIS_MAX;
+            return if overdue { Work::Erase } else { Work::Delete };
+        }
+        self.expire_markers();
+        if let Some(message_id) = self.view.link.interrupts.first().cloned() {
+            // Nothing new is delivered before the runtime has stopped what it was told to stop.
+            let due = self
+                .draft
+                .deadlines
+                .is_due(DeadlineKind::InterruptOwed, self.now);
+            if due {
+                self.set_after(DeadlineKind::InterruptOwed, OWED_RETRY_MILLIS);
+                return Work::Interrupt(message_id);
+            }
+            self.draft.deadlines.set(DeadlineKind::Drain, None);
+            return Work::Rest;
+        }
+        if self.push_is_due() {
+            self.set_after(DeadlineKind::PushOwed, OWED_RETRY_MILLIS);
+            return Work::Push(self.view.generation());
+        }
+        match self.view.head.clone() {
+            None => {
+                self.clear_delivery_deadlines();
+                self.draft.deadlines.set(DeadlineKind::Drain, None);
+                self.draft.deadlines.set(DeadlineKind::CredentialWait, None);
+                Work::Rest
+            }
+            Some(Head::Unreadable {
+                position,
+                message_id,
+            }) => {
+                self.set_aside(position, &message_id);
+                Work::Again
+            }
+            Some(Head::Message(message)) => self.work_on_head(&message),
+        }
+    }
+
+    fn expire_markers(&mut self) {
+        if self
+            .draft
+            .deadlines
+            .is_due(DeadlineKind::MarkerExpiry, self.now)
+        {
+            self.draft.write(Write::AbandonMarkers {
+                expired_at: self.now,
+            });
+            self.draft.log(LogEvent::MarkersExpired);
+            let next = self.view.next_marker_expiry;
+            self.draft.deadlines.set(DeadlineKind::MarkerExpiry, next);
+        }
+    }
+
+    /// Whether the runtime works with an older credential than the current one, and the next try to push is due.
+    fn push_is_due(&mut self) -> bool {
+        let has_turn = self
+            .view
+            .head_message()
+            .is_some_and(MessageRecord::is_taken);
+        let owed = has_turn
+            && self.view.credential.is_some()
+            && self.view.record.repository.uses_session_credential()
+            && self.view.generation() > self.view.link.acknowledged;
+        if !owed {
+            self.draft.deadlines.set(DeadlineKind::PushOwed, None);
+            return false;
+        }
+        self.draft
+            .set_deadline_no_later(DeadlineKind::PushOwed, self.now);
+        self.draft
+            .deadlines
+            .is_due(DeadlineKind::PushOwed, self.now)
+    }
+
+    /// Ends a message whose row cannot be read, so that the queue goes on.
+    fn set_aside(&mut self, position: QueuePosition, message_id: &MessageId) {
+        let failure = pre_dispatch(FailureCode::SessionMetadataMissing, Generation::default());
+        let attempts = Submission::default();
+        self.draft.log(LogEvent::MessageEnded {
+            message_id: message_id.clone(),
+            phase: "failed",
+            code: Some(failure.code),
+            subtype: None,
+        });
+        let event = event::failed(message_id, false, &failure, attempts, self.now);
+        self.draft.write(Write::AppendEvent(event));
+        let state = MessageState::Failed {
+            accepted_at: None,
+            terminal_at: self.now,
+            failure,
+            attempts,
+        };
+        self.draft.write(Write::PutMessageState { position, state });
+    }
+
+    fn work_on_head(&mut self, message: &MessageRecord) -> Work {
+        self.draft.deadlines.set(DeadlineKind::Drain, None);
+        match &message.state {
+            MessageState::Queued { .. } if self.view.refusal().is_some() => {
+                self.wait_for_credential(message)
+            }
+            MessageState::Queued {
+                not_before: Some(not_before),
+                ..
+            } if *not_before > self.now => {
+                self.draft
+                    .deadlines
+                    .set(DeadlineKind::Retry, Some(*not_before));
+                Work::Rest
+            }
+            MessageState::Queued { history, .. } => self.claim(message, history),
+            MessageState::Claimed {
+                history,
+                store_id: None,
+                ..
+            } => {
+                // The object died between the claim and the runtime's answer: hand over the same submission again.
+                self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
+                self.deliver(message, history.submission)
+            }
+            MessageState::Claimed { .. }
+                if self
+                    .draft
+                    .deadlines
+                    .is_due(DeadlineKind::ClaimLease, self.now) =>
+            {
+                let generation = self.view.generation();
+                let failure = Failure {
+                    detail: Some("the runtime did not finish preparing in time".to_owned()),
+                    ..pre_dispatch(FailureCode::WorkspaceSetupFailed, generation)
+                };
+                self.settle_failure(message, failure);
+                Work::Again
+            }
+            MessageState::Accepted { accepted_at, .. }
+                if self
+                    .draft
+                    .deadlines
+                    .is_due(DeadlineKind::TurnWatch, self.now) =>
+            {
+                self.watch_turn(message, *accepted_at)
+            }
+            MessageState::Claimed { .. } | MessageState::Accepted { .. } => self.pull(),
+            MessageState::Completed { .. }
+            | MessageState::Failed { .. }
+            | MessageState::Interrupted { .. } => Work::Rest,
+        }
+    }
+
+    /// The remote refused the current credential: nothing is tried with it again, and after the wait the messages
+    /// that would use it fail.
+    fn wait_for_credential(&mut self, message: &MessageRecord) -> Work {
+        let Some(refusal) = self.view.refusal() else {
+            return Work::Again;
+        };
+        let until = refusal
+            .since
+            .plus_millis(self.settings.credential_wait_millis);
+        self.draft.deadlines.set(DeadlineKind::Retry, None);
+        if self.now < until {
+            self.draft
+                .deadlines
+                .set(DeadlineKind::CredentialWait, Some(until));
+            return Work::Rest;
+        }
+        self.draft.deadlines.set(DeadlineKind::CredentialWait, None);
+        let failure = Failure {
+            subtype: Some(FailureSubtype::GitAuthenticationFailed),
+            ..pre_dispatch(FailureCode::WorkspaceSetupFailed, refusal.generation)
+        };
+        self.fail(message, failure);
+        Work::Again
+    }
+
+    fn claim(&mut self, message: &MessageRecord, history: &DeliveryHistory) -> Work {
+        let submission = history.submission.next();
+        let generation = self.view.generation();
+        let message_id = message.message_id().clone();
+        self.draft.log(LogEvent::MessageClaimed {
+            message_id,
+            submission,
+            generation,
+        });
+        let history = DeliveryHistory {
+            submission,
+            ..history.clone()
+        };
+        let claimed_at = self.now;
+        let state = MessageState::Claimed {
+            history,
+            generation,
+            claimed_at,
+            store_id: None,
+        };
+        self.put(message.clone(), state);
+        self.draft.deadlines.set(DeadlineKind::Retry, None);
+        self.draft.deadlines.set(DeadlineKind::CredentialWait, None);
+        self.set_after(DeadlineKind::ClaimLease, CLAIM_LEASE_MILLIS);
+        // Should the object die before the runtime has answered, the alarm hands the claim over again.
+        self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
+        self.deliver(message, submission)
+    }
+
+    fn deliver(&self, message: &MessageRecord, submission: Submission) -> Work {
+        Work::Deliver(Box::new(Claim {
+            position: message.position,
+            submission,
+            generation: self.view.generation(),
+            intent: message.intent.clone(),
+        }))
+    }
+
+    /// An agent that shows nothing for too long, or never ends, is stopped and its message fails.
+    fn watch_turn(&mut self, message: &MessageRecord, accepted_at: Timestamp) -> Work {
+        let last_sign = self
+            .view
+            .link
+            .last_event_at
+            .unwrap_or(accepted_at)
+            .max(accepted_at);
+        let silent_until = last_sign.plus_millis(self.settings.no_output_millis);
+        let ends_at = accepted_at.plus_millis(TURN_MILLIS_MAX);
+        let code = if ends_at <= self.now {
+            FailureCode::SystemInterrupt
+        } else if silent_until <= self.now {
+            FailureCode::WrapperNoOutput
+        } else {
+            self.draft
+                .deadlines
+                .set(DeadlineKind::TurnWatch, Some(silent_until.min(ends_at)));
+            return self.pull();
+        };
+        self.fail_accepted(message, code);
+        self.owe_interrupt(message.message_id());
+        Work::Again
+    }
+
+    fn pull(&mut self) -> Work {
+        // The task that reads events moves this deadline along; should it be gone, the alarm takes over.
+        let at = self.draft.deadlines.get(DeadlineKind::EventPull);
+        if at.is_none_or(|at| at <= self.now) {
+            self.set_after(DeadlineKind::EventPull, EVENT_PULL_BACKSTOP_MILLIS);
+        }
+        Work::Pull
+    }
 }

@@ -148,6 +148,10 @@ pub struct Settings {
     pub drain_delay_millis: u64,
     /// `MARKER_TTL_MS`: from a rotation until an admission that never finished is given up.
     pub marker_ttl_millis: u64,
+    /// `CREDENTIAL_WAIT_MS`: from the first refusal of a credential until the messages that would use it fail.
+    pub credential_wait_millis: u64,
+    /// `NO_OUTPUT_MS`: how long a running agent may show nothing.
+    pub no_output_millis: u64,
 }
 
 impl Default for Settings {
@@ -155,6 +159,8 @@ impl Default for Settings {
         Self {
             drain_delay_millis: 1_000,
             marker_ttl_millis: 15 * 60 * 1_000,
+            credential_wait_millis: 10 * 60 * 1_000,
+            no_output_millis: 330 * 1_000,
         }
     }
 }

@@ -47,6 +47,16 @@ deadlines!(
     ClaimLease = "claim_lease",
     /// Nobody has read the runtime's events for so long that the alarm does.
     EventPull = "event_pull",
+    /// A running agent must have shown something, or ended.
+    TurnWatch = "turn_watch",
+    /// Messages that would use a refused credential fail.
+    CredentialWait = "credential_wait",
+    /// The runtime works with an older credential than the current one.
+    PushOwed = "push_owed",
+    /// The runtime is to be told to stop a turn.
+    InterruptOwed = "interrupt_owed",
+    /// The session is being deleted.
+    Deletion = "deletion",
 );
 
 impl DeadlineKind {

@@ -8,9 +8,10 @@ use cloud_agent_wire::{MessageId, Secret, Timestamp};
 use crate::telemetry::LogEvent;
 
 use super::admission::{self, Acknowledgement, AdmissionView};
-use super::claim::{self, DeliveryView, Work};
-use super::command::{Arrival, Ingredients, SendMessage};
+use super::claim::{self, DeliveryView, Head, Work};
+use super::command::{Arrival, Ingredients, SendMessage, Settings};
 use super::deadline::Deadlines;
+use super::ending;
 use super::error::{CommandError, StoreError};
 use super::preparation::{self, PrepareSession};
 use super::record::{InitialMessage, SessionRecord};
@@ -19,7 +20,8 @@ use super::step::{Decision, Step};
 
 /// Where a session is stored.
 pub trait Store {
-    /// What admission of a message, or an update without one, reads; `None` when there is no session.
+    /// What admission of a message, or an update without one, reads; `None` when there is no session, or it is being
+    /// deleted.
     ///
     /// # Errors
     /// [`StoreError`], also when a row is unreadable.
@@ -28,19 +30,25 @@ pub trait Store {
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError>;
 
-    /// What delivery reads; `None` when there is no session.
+    /// What delivery reads, also while the session is being deleted; `None` when there is no session.
     ///
     /// # Errors
     /// [`StoreError`]; an unreadable message at the head is not one.
     fn delivery_view(&self, now: Timestamp) -> Result<Option<DeliveryView>, StoreError>;
 
-    /// The session's first message; `None` when there is no session.
+    /// Every message that has not ended, from the head of the queue.
+    ///
+    /// # Errors
+    /// [`StoreError`]; an unreadable message is not one.
+    fn open_messages(&self) -> Result<Vec<Head>, StoreError>;
+
+    /// The session's first message; `None` when there is no session, or it is being deleted.
     ///
     /// # Errors
     /// [`StoreError`], also when the row is unreadable.
     fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError>;
 
-    /// The sealed secrets that came with preparation; `None` when there is no session.
+    /// The sealed secrets that came with preparation; `None` when there is no session, or it is being deleted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -175,17 +183,55 @@ pub fn replace_callback(
     perform(store, decision).map_err(|_| CommandError::Internal("The session could not be stored"))
 }
 
+/// Stops every message that has not ended.
+///
+/// # Errors
+/// There is no session, or it could not be changed.
+pub fn interrupt(
+    store: &impl Store,
+    now: Timestamp,
+    settings: &Settings,
+) -> Result<(), CommandError> {
+    let view = store
+        .delivery_view(now)
+        .map_err(|error| unreadable(store, &error))?
+        .filter(|view| view.record.deleting_since.is_none())
+        .ok_or(CommandError::SessionNotFound)?;
+    let open = store
+        .open_messages()
+        .map_err(|error| unreadable(store, &error))?;
+    perform(store, ending::interrupt(&view, &open, now, settings))
+        .map_err(|_| CommandError::Internal("The session could not be interrupted"))
+}
+
+/// Fences the session off, so that it is gone for every client. The alarm removes what is left.
+///
+/// # Errors
+/// There is no session, or it could not be changed.
+pub fn delete(store: &impl Store, now: Timestamp) -> Result<(), CommandError> {
+    let view = store
+        .delivery_view(now)
+        .map_err(|error| unreadable(store, &error))?
+        .ok_or(CommandError::SessionNotFound)?;
+    perform(store, ending::delete(&view.record, &view.deadlines, now))
+        .map_err(|_| CommandError::Internal("The session could not be deleted"))
+}
+
 /// Finds the alarm's next work and makes it durable. `None` when there is no session.
 ///
 /// # Errors
 /// The store's.
-pub fn next_work(store: &impl Store, now: Timestamp) -> Result<Option<Work>, StoreError> {
+pub fn next_work(
+    store: &impl Store,
+    now: Timestamp,
+    settings: &Settings,
+) -> Result<Option<Work>, StoreError> {
     loop {
         let Some(view) = store.delivery_view(now)? else {
             return Ok(None);
         };
         // Each turn of the loop ends or puts back one of at most ten messages, so it comes to an end.
-        let decision = claim::next_work(&view, now);
+        let decision = claim::next_work(&view, now, settings);
         if decision.steps.is_empty() {
             // The alarm that rang is gone, and performing arms one only for what it wrote.
             store.arm(&decision.deadlines);
@@ -217,14 +263,14 @@ pub fn prepare(
 ///
 /// # Errors
 /// The store's.
-pub fn wake(store: &impl Store, now: Timestamp) -> Result<(), StoreError> {
+pub fn wake(store: &impl Store, now: Timestamp, settings: &Settings) -> Result<(), StoreError> {
     let Some(view) = store.delivery_view(now)? else {
         return Ok(());
     };
     if view.deadlines.next().is_some() {
         store.arm(&view.deadlines);
     }
-    perform(store, claim::on_wake(&view, now))
+    perform(store, claim::on_wake(&view, now, settings))
 }
 
 /// Applies something that came from outside to freshly loaded state.

@@ -1,6 +1,6 @@
 //! Events of the session's log, as clients read them.
 
-use cloud_agent_wire::{Failure, Intent, MessageId, Submission, Timestamp};
+use cloud_agent_wire::{Failure, Generation, Intent, MessageId, Submission, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -25,6 +25,8 @@ pub const MESSAGE_QUEUED: &str = "cloud.message.queued";
 pub const MESSAGE_SENT: &str = "cloud.message.sent";
 /// Type of the event that a message completed.
 pub const MESSAGE_COMPLETED: &str = "cloud.message.completed";
+/// Type of the event that the session waits for a newer credential.
+pub const CREDENTIAL_REQUIRED: &str = "cloud.credential.required";
 /// Type of the event that a message failed or was interrupted.
 pub const MESSAGE_FAILED: &str = "cloud.message.failed";
 
@@ -244,6 +246,37 @@ pub fn interrupted(message_id: &MessageId, accepted: bool, at: Timestamp) -> Eve
         failure: None,
     };
     draft(MESSAGE_FAILED, terminal_entity(message_id), &payload, at)
+}
+
+/// The remote refused the current credential: the session waits for a newer one.
+#[must_use]
+pub fn credential_required(
+    generation: Generation,
+    message_id: Option<&MessageId>,
+    since: Timestamp,
+    until: Timestamp,
+) -> EventDraft {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Payload<'a> {
+        generation: Generation,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<&'a MessageId>,
+        waiting_since: Timestamp,
+        waiting_until: Timestamp,
+    }
+    let payload = Payload {
+        generation,
+        message_id,
+        waiting_since: since,
+        waiting_until: until,
+    };
+    draft(
+        CREDENTIAL_REQUIRED,
+        format!("credential-required/{generation}"),
+        &payload,
+        since,
+    )
 }
 
 fn terminal_entity(message_id: &MessageId) -> String {

@@ -38,6 +38,18 @@ impl MessageRecord {
             MessageState::Claimed { .. } | MessageState::Accepted { .. }
         )
     }
+
+    /// Whether a runtime has said that it has the turn.
+    #[must_use]
+    pub const fn is_taken(&self) -> bool {
+        matches!(
+            self.state,
+            MessageState::Claimed {
+                store_id: Some(_),
+                ..
+            } | MessageState::Accepted { .. }
+        )
+    }
 }
 
 /// Where a message is in its life.
@@ -186,7 +198,12 @@ pub const TRANSITIONS: &[Transition] = &[
     transition(
         Phase::Queued,
         Phase::Failed,
-        "the stored message cannot be read",
+        "it cannot be read, or its credential stayed refused",
+    ),
+    transition(
+        Phase::Queued,
+        Phase::Interrupted,
+        "the user stopped the session",
     ),
     transition(Phase::Claimed, Phase::Claimed, "the runtime takes the turn"),
     transition(
@@ -251,6 +268,17 @@ impl MessageState {
             Self::Completed { .. } => Phase::Completed,
             Self::Failed { .. } => Phase::Failed,
             Self::Interrupted { .. } => Phase::Interrupted,
+        }
+    }
+
+    /// What its deliveries have come to, while it has not ended.
+    #[must_use]
+    pub const fn history(&self) -> Option<&DeliveryHistory> {
+        match self {
+            Self::Queued { history, .. }
+            | Self::Claimed { history, .. }
+            | Self::Accepted { history, .. } => Some(history),
+            Self::Completed { .. } | Self::Failed { .. } | Self::Interrupted { .. } => None,
         }
     }
 

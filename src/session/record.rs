@@ -1,7 +1,8 @@
 //! What a session knows about itself. No secret is in here: those are sealed in rows of their own.
 
 use cloud_agent_wire::{
-    Branch, EventSequence, Finalization, Intent, MessageId, SessionId, StoreId, Timestamp,
+    Branch, EventSequence, Finalization, Generation, Intent, MessageId, SessionId, StoreId,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -51,6 +52,21 @@ pub struct SessionRecord {
     /// When an agent was started for the first time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub initiated_at: Option<Timestamp>,
+    /// The last credential that the remote refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused: Option<Refusal>,
+    /// Since when the session is being deleted. For clients it is gone from that moment.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deleting_since: Option<Timestamp>,
+}
+
+/// A credential that the remote refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Its generation. The refusal means nothing once there is a newer one.
+    pub generation: Generation,
+    /// When it was first refused.
+    pub since: Timestamp,
 }
 
 impl SessionRecord {
@@ -181,4 +197,10 @@ pub struct RuntimeLink {
     pub cursor: EventSequence,
     /// Since when reading events has failed without a success.
     pub unreachable_since: Option<Timestamp>,
+    /// The newest credential that the runtime has said it has.
+    pub acknowledged: Generation,
+    /// When an event was last taken over.
+    pub last_event_at: Option<Timestamp>,
+    /// Messages whose turns the runtime is still to be told to stop.
+    pub interrupts: Vec<MessageId>,
 }

@@ -29,6 +29,8 @@ pub enum Write {
     PutSecret(SecretKind, Sealed),
     /// Replaces the credential together with its pointer.
     PutCredential(CredentialRecord),
+    /// Removes every sealed secret, the credential among them.
+    ForgetSecrets,
     /// Adds or replaces a message's marker.
     PutMarker(Marker),
     /// Removes a message's marker or abandoned entry.

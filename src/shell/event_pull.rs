@@ -9,132 +9,131 @@ use worker::Response;
 
 use crate::ndjson::LineSplitter;
 use crate::session::delivery::{
-    Reading, on_contact, on_events, on_journal_gone, on_pull_failed, on_pull_started, reading,
+    Reading, on_contact, on_journal_gone, on_pull_failed, on_pull_started, reading,
 };
-use crate::session::engine::{self, Store};
+use crate::session::engine::Store;
 use crate::session::error::StoreError;
+use crate::session::journal::on_events;
 use crate::telemetry::LogEvent;
 
+use super::delivery::Delivery;
 use super::platform::now;
-use super::runtime::{CallFault, RuntimeClient, Transport};
-use super::store::SqlStore;
+use super::runtime::{CallFault, Transport};
 
 /// A read ends early after this many bytes: the next one acknowledges them, which lets the runtime forget them.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 
-/// Reads events until no message is being delivered, or reading fails.
-pub async fn follow<T: Transport>(store: &SqlStore, runtime: &RuntimeClient<T>) {
-    loop {
-        match read_once(store, runtime).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                store.log(&LogEvent::Fault {
-                    place: "event_pull",
-                    reason: error.to_string(),
-                });
-                return;
+impl<T: Transport> Delivery<T> {
+    /// Reads events until no message is being delivered, or reading fails.
+    pub async fn follow(&self) {
+        loop {
+            match self.read_once().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.store.log(&LogEvent::Fault {
+                        place: "event_pull",
+                        reason,
+                    });
+                    return;
+                }
             }
         }
     }
-}
 
-/// One read. True when there is reason for another.
-async fn read_once<T: Transport>(
-    store: &SqlStore,
-    runtime: &RuntimeClient<T>,
-) -> Result<bool, StoreError> {
-    let started = engine::apply(store, now(), |view| on_pull_started(view, now()))?;
-    let Some(Some(Reading {
-        session_id,
-        store_id,
-        after,
-    })) = started
-    else {
-        return Ok(false);
-    };
-    let reply = runtime.events(&session_id, &store_id, after).await;
-    let outcome = match reply {
-        Ok(response) => take_over(store, &store_id, response).await?,
-        Err(fault) => Err(fault),
-    };
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(fault) => {
-            store.log(&LogEvent::RuntimeCallFailed {
-                call: "events",
-                reason: fault.reason(),
-            });
-            recover(store, runtime, &fault).await
-        }
-    }
-}
-
-/// Commits the events of a reply as they come.
-async fn take_over(
-    store: &SqlStore,
-    store_id: &StoreId,
-    mut response: Response,
-) -> Result<Result<(), CallFault>, StoreError> {
-    let Ok(mut stream) = response.stream() else {
-        return Ok(Err(CallFault::Unreachable));
-    };
-    let mut lines = LineSplitter::default();
-    let mut bytes = 0;
-    while let Some(chunk) = stream.next().await {
-        let Ok(chunk) = chunk else {
-            return Ok(Err(CallFault::Unreachable));
-        };
-        bytes += chunk.len();
-        let Ok(complete) = lines.push(&chunk) else {
-            return Ok(Err(CallFault::Unreachable));
-        };
-        let mut events = Vec::with_capacity(complete.len());
-        for line in complete.iter().filter(|line| !line.is_empty()) {
-            match serde_json::from_slice::<JournalEvent>(line) {
-                Ok(event) => events.push(event),
-                Err(_) => return Ok(Err(CallFault::Unreachable)),
-            }
-        }
-        if !events.is_empty() {
-            engine::apply(store, now(), |view| {
-                on_events(view, store_id, &events, now())
-            })?;
-        }
-        if bytes > READ_BYTES_MAX || !still_delivering(store)? {
-            break;
-        }
-    }
-    Ok(Ok(()))
-}
-
-fn still_delivering(store: &SqlStore) -> Result<bool, StoreError> {
-    Ok(store
-        .delivery_view(now())?
-        .is_some_and(|view| reading(&view).is_some()))
-}
-
-/// What a failed read means. True when another can be tried at once.
-async fn recover<T: Transport>(
-    store: &SqlStore,
-    runtime: &RuntimeClient<T>,
-    fault: &CallFault,
-) -> Result<bool, StoreError> {
-    match fault {
-        CallFault::Refused(RuntimeErrorCode::StoreChanged) => {
-            if let Ok(health) = runtime.health().await {
-                engine::apply(store, now(), |view| {
-                    on_contact(view, &health.store_id, now())
-                })?;
-                return Ok(true);
-            }
-        }
-        CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone) => {
-            engine::apply(store, now(), |view| on_journal_gone(view, now()))?;
+    /// One read. True when there is reason for another.
+    async fn read_once(&self) -> Result<bool, StoreError> {
+        let started = self.apply(on_pull_started)?.flatten();
+        let Some(Reading {
+            session_id,
+            store_id,
+            after,
+        }) = started
+        else {
             return Ok(false);
+        };
+        let outcome = match self.runtime.events(&session_id, &store_id, after).await {
+            Ok(response) => self.take_over(&store_id, response).await?,
+            Err(fault) => Err(fault),
+        };
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(fault) => {
+                self.log_fault("events", &fault);
+                self.recover(&fault).await
+            }
         }
-        _ => {}
     }
-    engine::apply(store, now(), |view| on_pull_failed(view, now()))?;
-    Ok(false)
+
+    /// Commits the events of a reply as they come.
+    async fn take_over(
+        &self,
+        store_id: &StoreId,
+        mut response: Response,
+    ) -> Result<Result<(), CallFault>, StoreError> {
+        let Ok(mut stream) = response.stream() else {
+            return Ok(Err(CallFault::Unreachable));
+        };
+        let mut lines = LineSplitter::default();
+        let mut bytes = 0;
+        while let Some(chunk) = stream.next().await {
+            let Ok(chunk) = chunk else {
+                return Ok(Err(CallFault::Unreachable));
+            };
+            bytes += chunk.len();
+            let Ok(complete) = lines.push(&chunk) else {
+                return Ok(Err(CallFault::Unreachable));
+            };
+            let Some(events) = decode(&complete) else {
+                return Ok(Err(CallFault::Unreachable));
+            };
+            if !events.is_empty() {
+                self.apply(|view, now, settings| {
+                    on_events(view, store_id, &events, now, settings)
+                })?;
+            }
+            if bytes > READ_BYTES_MAX || !self.still_delivering()? {
+                break;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn still_delivering(&self) -> Result<bool, StoreError> {
+        Ok(self
+            .store
+            .delivery_view(now())?
+            .is_some_and(|view| reading(&view).is_some()))
+    }
+
+    /// What a failed read means. True when another can be tried at once.
+    async fn recover(&self, fault: &CallFault) -> Result<bool, StoreError> {
+        match fault {
+            CallFault::Refused(RuntimeErrorCode::StoreChanged) => {
+                if let Ok(health) = self.runtime.health().await {
+                    self.apply(|view, now, settings| {
+                        on_contact(view, &health.store_id, now, settings)
+                    })?;
+                    return Ok(true);
+                }
+            }
+            CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone) => {
+                self.apply(on_journal_gone)?;
+                return Ok(false);
+            }
+            _ => {}
+        }
+        self.apply(on_pull_failed)?;
+        Ok(false)
+    }
+}
+
+/// The events of complete lines; `None` when one is not an event.
+fn decode(lines: &[Vec<u8>]) -> Option<Vec<JournalEvent>> {
+    lines
+        .iter()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).ok())
+        .collect()
 }

@@ -2,11 +2,13 @@
 
 mod bodies;
 mod config;
+mod delivery;
 mod event_pull;
 #[cfg(feature = "test-faults")]
 mod faults;
 mod hand_over;
 mod object;
+mod owed;
 mod platform;
 mod rows;
 mod runtime;

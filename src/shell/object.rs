@@ -18,12 +18,13 @@ use crate::session::engine::{self, Store};
 use crate::session::error::{CommandError, StoreError};
 use crate::telemetry::LogEvent;
 use crate::trpc::input::{self, CallbackChange, decode};
-use crate::trpc::output::{PrepareSessionOutput, UpdateSessionOutput};
+use crate::trpc::output::{
+    DeleteSessionOutput, InterruptSessionOutput, PrepareSessionOutput, UpdateSessionOutput,
+};
 use crate::trpc::{CallError, ErrorKey, Procedure};
 
 use super::config::config;
-use super::event_pull;
-use super::hand_over::hand_over;
+use super::delivery::Delivery;
 use super::platform::{self, nonce, now};
 use super::runtime::{RuntimeClient, UrlTransport};
 use super::store::SqlStore;
@@ -46,8 +47,11 @@ pub struct CloudAgentSession {
 impl DurableObject for CloudAgentSession {
     fn new(state: State, env: Env) -> Self {
         let store = SqlStore::open(state.storage()).map(Rc::new);
+        let settings = config(&env)
+            .map(|config| config.settings)
+            .unwrap_or_default();
         if let Ok(store) = &store
-            && let Err(error) = engine::wake(&**store, now())
+            && let Err(error) = engine::wake(&**store, now(), &settings)
         {
             store.log(&LogEvent::Fault {
                 place: "wake",
@@ -122,6 +126,8 @@ impl CloudAgentSession {
             Some(Procedure::SendMessageV2) => context.send_message(),
             Some(Procedure::GetSession) => context.get_session(),
             Some(Procedure::GetMessageResult) => context.get_message_result(),
+            Some(Procedure::InterruptSession) => context.interrupt(),
+            Some(Procedure::DeleteSession) => context.delete(),
             _ => Err(CallError::new(ErrorKey::NotFound, "Unknown command")),
         }
     }
@@ -132,37 +138,61 @@ impl CloudAgentSession {
             base: config.runtime_url.clone(),
             token: config.runtime_token.clone(),
         });
-        let outcome = match engine::next_work(&**store, now()) {
-            Ok(Some(Work::Deliver(claim))) => {
-                // The claim is durable and the alarm armed for the case that this handler dies.
-                store.settle_alarm().await?;
-                hand_over(store, &runtime, config, &claim).await
-            }
-            Ok(Some(Work::Pull)) => Ok(true),
-            Ok(Some(Work::Rest | Work::Again) | None) => Ok(false),
-            Err(error) => Err(error),
+        let delivery = Delivery {
+            store: Rc::clone(store),
+            runtime,
+            config: Rc::clone(config),
         };
-        match outcome {
-            Ok(true) => self.follow_events(store, runtime),
-            Ok(false) => {}
-            Err(error) => {
-                store.log(&LogEvent::Fault {
-                    place: "alarm",
-                    reason: error.to_string(),
-                });
-                store.arm_at(Some(now().plus_millis(FAULT_DELAY_MILLIS)));
-            }
+        if let Err(error) = self.work_once(delivery).await {
+            store.log(&LogEvent::Fault {
+                place: "alarm",
+                reason: error.to_string(),
+            });
+            store.arm_at(Some(now().plus_millis(FAULT_DELAY_MILLIS)));
         }
         store.settle_alarm().await
     }
 
-    fn follow_events(&self, store: &Rc<SqlStore>, runtime: RuntimeClient<UrlTransport>) {
+    /// One piece of work. What is left rings the alarm again at once.
+    async fn work_once(&self, delivery: Delivery<UrlTransport>) -> Result<()> {
+        let store = &delivery.store;
+        let work = engine::next_work(&**store, now(), &delivery.config.settings)
+            .map_err(|error| worker::Error::RustError(error.to_string()))?;
+        // What was decided is durable, and the alarm armed for the case that this handler dies.
+        store.settle_alarm().await?;
+        let done = match work {
+            Some(Work::Deliver(claim)) => match delivery.hand_over(&claim).await {
+                Ok(true) => {
+                    self.follow_events(delivery);
+                    return Ok(());
+                }
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Some(Work::Pull) => {
+                self.follow_events(delivery);
+                return Ok(());
+            }
+            Some(Work::Push(generation)) => delivery.push_credential(generation).await,
+            Some(Work::Interrupt(message_id)) => delivery.interrupt_turn(&message_id).await,
+            Some(Work::Delete) => match delivery.delete_remote().await {
+                Ok(true) => return store.erase().await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Some(Work::Erase) => return store.erase().await,
+            Some(Work::Rest | Work::Again) | None => Ok(()),
+        };
+        done.map_err(|error| worker::Error::RustError(error.to_string()))
+    }
+
+    fn follow_events(&self, delivery: Delivery<UrlTransport>) {
         if self.following.replace(true) {
             return;
         }
-        let (store, following) = (Rc::clone(store), Rc::clone(&self.following));
+        let following = Rc::clone(&self.following);
         self.state.wait_until(async move {
-            event_pull::follow(&store, &runtime).await;
+            delivery.follow().await;
             following.set(false);
         });
     }
@@ -325,6 +355,34 @@ impl Context<'_> {
             Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
             Err(error) => Err(self.unreadable(&error)),
         }
+    }
+
+    fn interrupt(&self) -> Answer {
+        self.input::<input::InterruptSession>(&())?;
+        let interrupted = engine::interrupt(&**self.store, now(), &self.config.settings);
+        let (success, message) = match interrupted {
+            Ok(()) => (true, "Queued session messages interrupted"),
+            Err(CommandError::SessionNotFound) => (false, "Session not found"),
+            Err(error) => return Err(commands::call_error(&error, false)),
+        };
+        json(&InterruptSessionOutput {
+            success,
+            message,
+            processes_found: false,
+        })
+    }
+
+    fn delete(&self) -> Answer {
+        self.input::<input::DeleteSession>(&())?;
+        let message = match engine::delete(&**self.store, now()) {
+            Ok(()) => None,
+            Err(CommandError::SessionNotFound) => Some("Session was already deleted"),
+            Err(error) => return Err(commands::call_error(&error, false)),
+        };
+        json(&DeleteSessionOutput {
+            success: true,
+            message,
+        })
     }
 
     fn unreadable(&self, error: &StoreError) -> CallError {

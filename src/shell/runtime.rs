@@ -1,8 +1,8 @@
 //! Calls to the runtime: one transport trait, its adapters, and a typed client on top.
 
 use cloud_agent_wire::{
-    EventSequence, Health, MessageId, PutTurn, PutWorkspace, RuntimeError, RuntimeErrorCode,
-    Secret, SessionId, StoreId, TurnReply, VERSION, WorkspaceReply, routes,
+    EventSequence, Health, MessageId, PutCredential, PutTurn, PutWorkspace, RuntimeError,
+    RuntimeErrorCode, Secret, SessionId, StoreId, TurnReply, VERSION, WorkspaceReply, routes,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -155,6 +155,64 @@ impl<T: Transport> RuntimeClient<T> {
     ) -> Result<TurnReply, CallFault> {
         self.put(routes::turn(session_id, message_id), store_id, body)
             .await
+    }
+
+    /// Pushes a newer credential beside a running turn.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn put_credential(
+        &self,
+        session_id: &SessionId,
+        store_id: &StoreId,
+        body: &PutCredential,
+    ) -> Result<WorkspaceReply, CallFault> {
+        self.put(routes::credential(session_id), store_id, body)
+            .await
+    }
+
+    /// Has a turn stopped.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn interrupt(
+        &self,
+        session_id: &SessionId,
+        message_id: &MessageId,
+        store_id: &StoreId,
+    ) -> Result<(), CallFault> {
+        let path = routes::interrupt(session_id, message_id);
+        self.order(Method::Post, path, store_id).await
+    }
+
+    /// Has everything of a session removed.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn delete(
+        &self,
+        session_id: &SessionId,
+        store_id: &StoreId,
+    ) -> Result<(), CallFault> {
+        self.order(Method::Delete, routes::session(session_id), store_id)
+            .await
+    }
+
+    /// A call without a body whose reply says nothing but that it was taken.
+    async fn order(
+        &self,
+        method: Method,
+        path: String,
+        store_id: &StoreId,
+    ) -> Result<(), CallFault> {
+        let call = Call {
+            method,
+            path,
+            store_id: Some(store_id.clone()),
+            body: None,
+            timeout_millis: CALL_TIMEOUT_MILLIS,
+        };
+        self.checked(&call).await.map(|_| ())
     }
 
     /// Opens the stream of events after `after`.

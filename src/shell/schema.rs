@@ -58,7 +58,10 @@ const MIGRATIONS: &[Migration] = &[&[
         id INTEGER PRIMARY KEY CHECK (id = 1),
         store_id TEXT,
         cursor INTEGER NOT NULL,
-        unreachable_since INTEGER
+        unreachable_since INTEGER,
+        acknowledged INTEGER NOT NULL,
+        last_event_at INTEGER,
+        interrupts TEXT NOT NULL
     )",
     "CREATE TABLE deadline (kind TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
 ]];

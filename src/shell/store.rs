@@ -35,8 +35,10 @@ pub struct SqlStore {
     armed: RefCell<Option<Promise>>,
 }
 
-/// The columns of a message, in the order that [`message`] reads them.
-const MESSAGE_COLUMNS: &str = "message_id, position, created_at, intent, state";
+/// Messages, with the columns in the order that [`head`] reads them.
+const MESSAGES: &str = "SELECT message_id, position, created_at, intent, state FROM message";
+/// Messages that have not ended, at most eleven. The words are those of the index.
+const OPEN: &str = "phase IN ('queued', 'claimed', 'accepted')";
 
 impl SqlStore {
     /// Opens the storage and applies the migrations that a session made by an earlier version lacks.
@@ -72,6 +74,14 @@ impl SqlStore {
         }
     }
 
+    /// Removes everything of the session, the alarm too.
+    pub async fn erase(&self) -> worker::Result<()> {
+        self.exists.set(false);
+        self.arm_at(None);
+        self.settle_alarm().await?;
+        self.storage.delete_all().await
+    }
+
     /// Waits until the platform has taken the alarm's newest write.
     ///
     /// # Errors
@@ -101,10 +111,10 @@ impl SqlStore {
         &self,
         message_id: &MessageId,
     ) -> Result<Option<(SessionRecord, Option<MessageRecord>)>, StoreError> {
-        let Some(record) = self.record()? else {
+        let Some(record) = self.live_record()? else {
             return Ok(None);
         };
-        let query = format!("SELECT {MESSAGE_COLUMNS} FROM message WHERE message_id = ?");
+        let query = format!("{MESSAGES} WHERE message_id = ?");
         let found = one(&self.sql, &query, vec![text(message_id.as_str())])?;
         let message = found
             .map(|row| match head(row)? {
@@ -117,9 +127,11 @@ impl SqlStore {
 
     /// Everything that `getSession` shows a part of; `None` when there is no session.
     pub fn session_sources(&self) -> Result<Option<SessionSources>, StoreError> {
-        let (Some(record), Some(initial), Some(profile)) =
-            (self.record()?, self.initial_message()?, self.profile()?)
-        else {
+        let (Some(record), Some(initial), Some(profile)) = (
+            self.live_record()?,
+            self.initial_message()?,
+            self.profile()?,
+        ) else {
             return Ok(None);
         };
         let latest = one(&self.sql, "SELECT MAX(id) FROM event", vec![])?;
@@ -152,6 +164,13 @@ impl SqlStore {
         let record: SessionRecord = row.json("session")?;
         self.session_id.get_or_init(|| record.session_id.clone());
         Ok(Some(record))
+    }
+
+    /// The record, unless the session is being deleted: then it is gone for every client.
+    fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(self
+            .record()?
+            .filter(|record| record.deleting_since.is_none()))
     }
 
     fn credential(&self) -> Result<Option<CredentialRecord>, StoreError> {
@@ -205,24 +224,26 @@ impl SqlStore {
     }
 
     fn head(&self) -> Result<Option<Head>, StoreError> {
-        let query = format!(
-            "SELECT {MESSAGE_COLUMNS} FROM message
-            WHERE phase IN ('queued', 'claimed', 'accepted') ORDER BY position LIMIT 1"
-        );
+        let query = format!("{MESSAGES} WHERE {OPEN} ORDER BY position LIMIT 1");
         one(&self.sql, &query, vec![])?.map(head).transpose()
     }
 
     fn link(&self) -> Result<RuntimeLink, StoreError> {
-        let query = "SELECT store_id, cursor, unreachable_since FROM runtime";
+        const TABLE: &str = "runtime";
+        let query = "SELECT store_id, cursor, unreachable_since, acknowledged, last_event_at,
+            interrupts FROM runtime";
         let Some(mut row) = one(&self.sql, query, vec![])? else {
             return Ok(RuntimeLink::default());
         };
-        let store_id = row.optional_text("runtime")?;
+        let store_id = row.optional_text(TABLE)?;
         Ok(RuntimeLink {
             // An unreadable name counts as another store: then everything on it is void, which is the safe side.
             store_id: store_id.and_then(|id| id.try_into().ok()),
-            cursor: EventSequence::new(row.integer("runtime")?),
-            unreachable_since: row.optional_time("runtime")?,
+            cursor: EventSequence::new(row.integer(TABLE)?),
+            unreachable_since: row.optional_time(TABLE)?,
+            acknowledged: Generation::new(row.integer(TABLE)?),
+            last_event_at: row.optional_time(TABLE)?,
+            interrupts: row.json(TABLE)?,
         })
     }
 
@@ -269,14 +290,17 @@ impl Store for SqlStore {
         &self,
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError> {
-        let Some(record) = self.record()? else {
+        let Some(record) = self.live_record()? else {
             return Ok(None);
         };
-        let query = "SELECT COUNT(*) FROM message WHERE phase IN ('queued', 'claimed')";
-        let queued = one(&self.sql, query, vec![])?
-            .map(|mut row| row.integer("message"))
-            .transpose()?
-            .unwrap_or(0);
+        let query = format!(
+            "SELECT COUNT(*) FILTER (WHERE phase <> 'accepted'),
+            COUNT(*) FILTER (WHERE phase <> 'queued') FROM message WHERE {OPEN}"
+        );
+        let (queued, delivering) = match one(&self.sql, &query, vec![])? {
+            Some(mut row) => (row.integer("message")?, row.integer("message")? > 0),
+            None => (0, false),
+        };
         Ok(Some(AdmissionView {
             record,
             credential: self.credential()?,
@@ -286,6 +310,7 @@ impl Store for SqlStore {
                 .transpose()?
                 .flatten(),
             queued: usize::try_from(queued).unwrap_or(usize::MAX),
+            delivering,
             deadlines: self.deadlines()?,
         }))
     }
@@ -310,13 +335,24 @@ impl Store for SqlStore {
     }
 
     fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError> {
+        if self.live_record()?.is_none() {
+            return Ok(None);
+        }
         self.column("SELECT initial FROM session")?
             .map(|mut row| row.json("session"))
             .transpose()
     }
 
+    fn open_messages(&self) -> Result<Vec<Head>, StoreError> {
+        let query = format!("{MESSAGES} WHERE {OPEN} ORDER BY position");
+        all(&self.sql, &query, vec![])?
+            .into_iter()
+            .map(head)
+            .collect()
+    }
+
     fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
-        let Some(record) = self.record()? else {
+        let Some(record) = self.live_record()? else {
             return Ok(None);
         };
         let query = "SELECT sealed FROM secret WHERE kind = ?";

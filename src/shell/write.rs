@@ -3,6 +3,7 @@
 use cloud_agent_wire::{MessageId, StoreId};
 use worker::{SqlStorage, SqlStorageValue};
 
+use crate::session::credential::CredentialRecord;
 use crate::session::error::StoreError;
 use crate::session::message::MessageState;
 use crate::session::step::{Step, Write};
@@ -20,6 +21,9 @@ pub fn creates_session(step: &Step) -> bool {
 /// # Errors
 /// Storage's.
 pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
+    if matches!(write, Write::ForgetSecrets) {
+        run(sql, "DELETE FROM secret", vec![])?;
+    }
     let (statement, values) = statement(write)?;
     run(sql, statement, values)
 }
@@ -41,25 +45,8 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             "INSERT OR REPLACE INTO secret (kind, sealed) VALUES (?, ?)",
             vec![text(kind.as_str()), text(sealed.as_str())],
         ),
-        Write::PutCredential(credential) => (
-            "INSERT OR REPLACE INTO credential (id, generation, updated_at, sealed, fingerprint,
-                pointer_message_id, pointer_stamp, skips) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
-            vec![
-                integer(credential.generation.get()),
-                integer(credential.updated_at.as_millis()),
-                text(credential.sealed.as_str()),
-                text(&credential.fingerprint),
-                optional_text(
-                    credential
-                        .pointer
-                        .message_id
-                        .as_ref()
-                        .map(MessageId::as_str),
-                ),
-                integer(credential.pointer.stamp.as_millis()),
-                integer(credential.skips),
-            ],
-        ),
+        Write::PutCredential(credential) => put_credential(credential),
+        Write::ForgetSecrets => ("DELETE FROM credential", vec![]),
         Write::PutMarker(marker) => (
             "INSERT OR REPLACE INTO marker (message_id, generation, expires_at) VALUES (?, ?, ?)",
             vec![
@@ -109,12 +96,15 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             ],
         ),
         Write::PutRuntimeLink(link) => (
-            "INSERT OR REPLACE INTO runtime (id, store_id, cursor, unreachable_since)
-                VALUES (1, ?, ?, ?)",
+            "INSERT OR REPLACE INTO runtime (id, store_id, cursor, unreachable_since, acknowledged,
+                last_event_at, interrupts) VALUES (1, ?, ?, ?, ?, ?, ?)",
             vec![
                 optional_text(link.store_id.as_ref().map(StoreId::as_str)),
                 integer(link.cursor.get()),
                 optional_time(link.unreachable_since),
+                integer(link.acknowledged.get()),
+                optional_time(link.last_event_at),
+                json(&link.interrupts)?,
             ],
         ),
         Write::PutDeadline(kind, Some(at)) => (
@@ -126,6 +116,28 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             vec![text(kind.as_str())],
         ),
     })
+}
+
+fn put_credential(credential: &CredentialRecord) -> Statement {
+    (
+        "INSERT OR REPLACE INTO credential (id, generation, updated_at, sealed, fingerprint,
+                pointer_message_id, pointer_stamp, skips) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+        vec![
+            integer(credential.generation.get()),
+            integer(credential.updated_at.as_millis()),
+            text(credential.sealed.as_str()),
+            text(&credential.fingerprint),
+            optional_text(
+                credential
+                    .pointer
+                    .message_id
+                    .as_ref()
+                    .map(MessageId::as_str),
+            ),
+            integer(credential.pointer.stamp.as_millis()),
+            integer(credential.skips),
+        ],
+    )
 }
 
 fn json(value: &impl serde::Serialize) -> Result<SqlStorageValue, StoreError> {

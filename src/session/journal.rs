@@ -1,0 +1,214 @@
+//! The runtime's events, as the session takes them over.
+//!
+//! An event carries its position in the runtime's journal, which is stored in the same step as the event's effects:
+//! a crash on either side repeats nothing and loses nothing.
+
+use cloud_agent_wire::{
+    Failure, Generation, JournalEvent, MessageId, RuntimeEvent, StoreId, Submission, Timestamp,
+};
+
+use crate::telemetry::LogEvent;
+
+use super::claim::DeliveryView;
+use super::command::Settings;
+use super::deadline::DeadlineKind;
+use super::event;
+use super::message::{DeliveryHistory, MessageRecord, MessageState};
+use super::progress::Progress;
+use super::step::{Decision, Write};
+
+/// Takes over events of the store's journal. Those at or before the cursor were taken over before.
+#[must_use]
+pub fn on_events(
+    view: &DeliveryView,
+    store_id: &StoreId,
+    events: &[JournalEvent],
+    now: Timestamp,
+    settings: &Settings,
+) -> Decision<()> {
+    let mut progress = Progress::new(view, now, settings);
+    if view.link.store_id.as_ref() != Some(store_id) {
+        return progress.finish(());
+    }
+    for event in events {
+        if event.seq > progress.view.link.cursor {
+            progress.follow(&event.event, store_id);
+            let link = progress.link();
+            link.cursor = event.seq;
+            link.unreachable_since = None;
+            link.last_event_at = Some(now);
+        }
+    }
+    progress.finish(())
+}
+
+impl Progress<'_> {
+    fn follow(&mut self, event: &RuntimeEvent, store_id: &StoreId) {
+        match event {
+            RuntimeEvent::Ready {
+                message_id,
+                submission,
+                generation,
+                cold,
+                ..
+            } => {
+                self.ready(message_id, *submission, *generation, *cold, store_id);
+            }
+            RuntimeEvent::Output { message_id, .. } => self.activity(message_id),
+            RuntimeEvent::Kilocode { message_id, json } => {
+                self.activity(message_id);
+                if let Some(event) = event::kilocode(json, self.now) {
+                    self.draft.write(Write::AppendEvent(event));
+                }
+            }
+            RuntimeEvent::AutocommitStarted { message_id } => {
+                let event = event::autocommit_started(message_id, self.now);
+                self.draft.write(Write::AppendEvent(event));
+            }
+            RuntimeEvent::AutocommitCompleted {
+                message_id,
+                commit,
+                pushed,
+            } => {
+                let commit = commit.as_deref();
+                let event = event::autocommit_completed(message_id, commit, *pushed, self.now);
+                self.draft.write(Write::AppendEvent(event));
+            }
+            RuntimeEvent::Complete {
+                message_id,
+                submission,
+                branch,
+            } => {
+                self.complete(message_id, *submission, branch.as_deref());
+            }
+            RuntimeEvent::Interrupted {
+                message_id,
+                submission,
+            } => {
+                if let Some(message) = self.delivered(message_id, *submission) {
+                    self.interrupt(&message);
+                }
+            }
+            RuntimeEvent::Error {
+                message_id,
+                submission,
+                failure,
+            } => {
+                self.error(message_id, *submission, failure);
+            }
+            RuntimeEvent::CredentialRefused { generation } => {
+                if self.view.record.repository.uses_session_credential() {
+                    self.refuse_credential(*generation, None);
+                }
+            }
+            RuntimeEvent::Preparing { .. } => {}
+        }
+    }
+
+    /// The head, if a delivery of it runs under that submission.
+    fn delivered(&self, message_id: &MessageId, submission: Submission) -> Option<MessageRecord> {
+        self.head(message_id).filter(|message| {
+            message.is_delivered()
+                && message
+                    .state
+                    .history()
+                    .is_some_and(|history| history.submission == submission)
+        })
+    }
+
+    /// The agent was started: even under an earlier submission, that is the one that counts, since the agent is
+    /// started once.
+    fn ready(
+        &mut self,
+        message_id: &MessageId,
+        submission: Submission,
+        generation: Generation,
+        cold: bool,
+        store_id: &StoreId,
+    ) {
+        let Some(message) = self.head(message_id) else {
+            return;
+        };
+        let MessageState::Claimed { history, .. } = message.state.clone() else {
+            return;
+        };
+        if submission > history.submission {
+            return;
+        }
+        let now = self.now;
+        self.draft.log(LogEvent::MessageAccepted {
+            message_id: message_id.clone(),
+            submission,
+            generation,
+            cold,
+        });
+        self.draft
+            .write(Write::AppendEvent(event::sent(message_id, now)));
+        self.draft.deadlines.set(DeadlineKind::ClaimLease, None);
+        self.set_after(DeadlineKind::TurnWatch, self.settings.no_output_millis);
+        if self.view.record.prepared_at.is_none() || self.view.record.initiated_at.is_none() {
+            let record = self.record();
+            record.prepared_at.get_or_insert(now);
+            record.initiated_at.get_or_insert(now);
+        }
+        let state = MessageState::Accepted {
+            history: DeliveryHistory {
+                submission,
+                ..history
+            },
+            generation,
+            store_id: store_id.clone(),
+            accepted_at: now,
+            active: false,
+        };
+        self.put(message, state);
+    }
+
+    /// The agent showed something; only the first time changes anything.
+    fn activity(&mut self, message_id: &MessageId) {
+        let Some(mut message) = self.head(message_id) else {
+            return;
+        };
+        if let MessageState::Accepted { active, .. } = &mut message.state
+            && !*active
+        {
+            *active = true;
+            let state = message.state.clone();
+            self.put(message, state);
+        }
+    }
+
+    fn complete(&mut self, message_id: &MessageId, submission: Submission, branch: Option<&str>) {
+        let Some(message) = self.delivered(message_id, submission) else {
+            return;
+        };
+        let Some(accepted_at) = message.state.accepted_at() else {
+            return;
+        };
+        if let Some(branch) = branch
+            && self.view.record.upstream_branch.as_deref() != Some(branch)
+        {
+            self.record().upstream_branch = Some(branch.to_owned());
+        }
+        self.draft
+            .write(Write::AppendEvent(event::completed(message_id, self.now)));
+        self.end(
+            &message,
+            MessageState::Completed {
+                accepted_at,
+                terminal_at: self.now,
+            },
+        );
+    }
+
+    fn error(&mut self, message_id: &MessageId, submission: Submission, failure: &Failure) {
+        let Some(message) = self.delivered(message_id, submission) else {
+            return;
+        };
+        if message.state.accepted_at().is_some() {
+            self.fail(&message, failure.clone());
+        } else {
+            self.settle_failure(&message, failure.clone());
+        }
+    }
+}

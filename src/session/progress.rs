@@ -1,0 +1,287 @@
+//! A session's state while one decision changes it: every change goes through here, and becomes writes once.
+
+use cloud_agent_wire::{
+    Failure, FailureCode, FailureStage, FailureSubtype, Generation, MessageId, Timestamp,
+};
+
+use crate::telemetry::LogEvent;
+
+use super::claim::{DeliveryView, FLOOR_DELAY_MILLIS, Head};
+use super::command::Settings;
+use super::deadline::DeadlineKind;
+use super::event;
+use super::message::{DeliveryHistory, MessageRecord, MessageState};
+use super::record::{Refusal, RuntimeLink};
+use super::retry::next_delay_millis;
+use super::step::{Decision, Draft, Write};
+
+/// The deadlines that exist only while a message is being delivered.
+const DELIVERY_DEADLINES: [DeadlineKind; 4] = [
+    DeadlineKind::Retry,
+    DeadlineKind::ClaimLease,
+    DeadlineKind::EventPull,
+    DeadlineKind::TurnWatch,
+];
+
+/// The state as the decision has changed it so far, and the writes that make it durable.
+pub(super) struct Progress<'a> {
+    pub(super) view: DeliveryView,
+    pub(super) draft: Draft,
+    pub(super) now: Timestamp,
+    pub(super) settings: &'a Settings,
+    record_changed: bool,
+    link_changed: bool,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(view: &DeliveryView, now: Timestamp, settings: &'a Settings) -> Self {
+        Self {
+            view: view.clone(),
+            draft: Draft::new(view.deadlines.clone()),
+            now,
+            settings,
+            record_changed: false,
+            link_changed: false,
+        }
+    }
+
+    pub(super) fn finish<T>(mut self, outcome: T) -> Decision<T> {
+        if self.record_changed {
+            self.draft
+                .write(Write::PutRecord(Box::new(self.view.record)));
+        }
+        if self.link_changed {
+            self.draft.write(Write::PutRuntimeLink(self.view.link));
+        }
+        self.draft.finish(outcome)
+    }
+
+    /// Changes the session's record.
+    pub(super) fn record(&mut self) -> &mut super::record::SessionRecord {
+        self.record_changed = true;
+        &mut self.view.record
+    }
+
+    /// Changes what is known about the runtime.
+    pub(super) fn link(&mut self) -> &mut RuntimeLink {
+        self.link_changed = true;
+        &mut self.view.link
+    }
+
+    /// Sets a deadline that long from now.
+    pub(super) fn set_after(&mut self, kind: DeadlineKind, millis: u64) {
+        self.draft
+            .deadlines
+            .set(kind, Some(self.now.plus_millis(millis)));
+    }
+
+    /// The head of the queue, if it is that message.
+    pub(super) fn head(&self, message_id: &MessageId) -> Option<MessageRecord> {
+        self.view
+            .head_message()
+            .filter(|head| head.message_id() == message_id)
+            .cloned()
+    }
+
+    /// Changes the head's state to another that is not terminal.
+    pub(super) fn put(&mut self, mut message: MessageRecord, state: MessageState) {
+        message.state = state.clone();
+        self.draft.write(Write::PutMessageState {
+            position: message.position,
+            state,
+        });
+        self.view.head = Some(Head::Message(Box::new(message)));
+    }
+
+    /// Decides what a failure before the agent's start means: at once again, later again, a wait, or the end.
+    pub(super) fn settle_failure(&mut self, message: &MessageRecord, failure: Failure) {
+        let Some(history) = message.state.history() else {
+            return;
+        };
+        let mut history = history.clone();
+        history.last_failure = Some(failure.clone());
+        if failure.code == FailureCode::ContainerShutdown {
+            return self.requeue(message, history);
+        }
+        if failure.subtype == Some(FailureSubtype::GitAuthenticationFailed)
+            && self.view.record.repository.uses_session_credential()
+        {
+            self.refuse_credential(failure.generation, Some(message.message_id()));
+            return self.requeue(message, history);
+        }
+        match next_delay_millis(&failure, history.retries_used) {
+            Some(delay_millis) => {
+                history.retries_used += 1;
+                self.queue_again(message, history, delay_millis);
+            }
+            None => self.fail(message, failure),
+        }
+    }
+
+    /// Notes that the remote refused a generation. When it is the current one, the session waits for a newer.
+    pub(super) fn refuse_credential(
+        &mut self,
+        generation: Generation,
+        message_id: Option<&MessageId>,
+    ) {
+        if generation < self.view.generation() || self.view.refusal().is_some() {
+            return;
+        }
+        let since = self.now;
+        self.record().refused = Some(Refusal { generation, since });
+        let until = since.plus_millis(self.settings.credential_wait_millis);
+        self.draft
+            .deadlines
+            .set(DeadlineKind::CredentialWait, Some(until));
+        self.draft.log(LogEvent::CredentialRequired { generation });
+        let event = event::credential_required(generation, message_id, since, until);
+        self.draft.write(Write::AppendEvent(event));
+    }
+
+    /// Puts a message back at no cost: what stood in its way is over, or is waited for.
+    pub(super) fn requeue(&mut self, message: &MessageRecord, history: DeliveryHistory) {
+        self.queue_again(message, history, FLOOR_DELAY_MILLIS);
+    }
+
+    fn queue_again(
+        &mut self,
+        message: &MessageRecord,
+        history: DeliveryHistory,
+        delay_millis: u64,
+    ) {
+        let failure = history.last_failure.as_ref();
+        self.draft.log(LogEvent::DeliveryRetried {
+            message_id: message.message_id().clone(),
+            submission: history.submission,
+            code: failure.map_or(FailureCode::ContainerShutdown, |failure| failure.code),
+            subtype: failure.and_then(|failure| failure.subtype),
+            delay_millis,
+        });
+        let not_before = self.now.plus_millis(delay_millis);
+        self.clear_delivery_deadlines();
+        self.draft
+            .deadlines
+            .set(DeadlineKind::Retry, Some(not_before));
+        self.put(
+            message.clone(),
+            MessageState::Queued {
+                history,
+                not_before: Some(not_before),
+            },
+        );
+    }
+
+    /// Fails a message whose agent was started, for a reason that the runtime did not give.
+    pub(super) fn fail_accepted(&mut self, message: &MessageRecord, code: FailureCode) {
+        if let MessageState::Accepted {
+            generation, active, ..
+        } = &message.state
+        {
+            let stage = if *active {
+                FailureStage::AgentActivity
+            } else {
+                FailureStage::PostDispatchNoActivity
+            };
+            let failure = Failure {
+                stage,
+                ..pre_dispatch(code, *generation)
+            };
+            self.fail(message, failure);
+        }
+    }
+
+    /// Fails a message for good.
+    pub(super) fn fail(&mut self, message: &MessageRecord, failure: Failure) {
+        let accepted_at = message.state.accepted_at();
+        let attempts = message
+            .state
+            .history()
+            .map(|history| history.submission)
+            .unwrap_or_default();
+        let event = event::failed(
+            message.message_id(),
+            accepted_at.is_some(),
+            &failure,
+            attempts,
+            self.now,
+        );
+        self.draft.write(Write::AppendEvent(event));
+        self.end(
+            message,
+            MessageState::Failed {
+                accepted_at,
+                terminal_at: self.now,
+                failure,
+                attempts,
+            },
+        );
+    }
+
+    /// Stops a message, queued or delivered.
+    pub(super) fn interrupt(&mut self, message: &MessageRecord) {
+        let accepted_at = message.state.accepted_at();
+        let event = event::interrupted(message.message_id(), accepted_at.is_some(), self.now);
+        self.draft.write(Write::AppendEvent(event));
+        self.end(
+            message,
+            MessageState::Interrupted {
+                accepted_at,
+                terminal_at: self.now,
+            },
+        );
+    }
+
+    /// Owes the runtime word that a turn is to be stopped.
+    pub(super) fn owe_interrupt(&mut self, message_id: &MessageId) {
+        self.link().interrupts.push(message_id.clone());
+        self.draft
+            .deadlines
+            .set(DeadlineKind::InterruptOwed, Some(self.now));
+    }
+
+    /// Writes a terminal state and lets the queue go on at once.
+    pub(super) fn end(&mut self, message: &MessageRecord, state: MessageState) {
+        let (code, subtype) = match &state {
+            MessageState::Failed { failure, .. } => (Some(failure.code), failure.subtype),
+            _ => (None, None),
+        };
+        self.draft.log(LogEvent::MessageEnded {
+            message_id: message.message_id().clone(),
+            phase: state.phase().as_str(),
+            code,
+            subtype,
+        });
+        self.draft.write(Write::PutMessageState {
+            position: message.position,
+            state,
+        });
+        self.clear_delivery_deadlines();
+        self.draft
+            .deadlines
+            .set(DeadlineKind::Drain, Some(self.now));
+        if self
+            .view
+            .head_message()
+            .is_some_and(|head| head.position == message.position)
+        {
+            self.view.head = None;
+        }
+    }
+
+    pub(super) fn clear_delivery_deadlines(&mut self) {
+        for kind in DELIVERY_DEADLINES {
+            self.draft.deadlines.set(kind, None);
+        }
+    }
+}
+
+/// A failure before the agent's start.
+pub(super) const fn pre_dispatch(code: FailureCode, generation: Generation) -> Failure {
+    Failure {
+        stage: FailureStage::PreDispatch,
+        code,
+        subtype: None,
+        generation,
+        detail: None,
+    }
+}

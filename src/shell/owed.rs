@@ -1,0 +1,133 @@
+//! Calls that the session owes its runtime beside deliveries: a newer credential, an interrupt, its own deletion.
+//!
+//! What is owed is stored, and the alarm repeats a call until the runtime has answered it.
+
+use cloud_agent_wire::{Generation, MessageId, PutCredential, RuntimeErrorCode, StoreId};
+
+use crate::session::delivery::{on_contact, on_interrupt_answered, on_push_answered};
+use crate::session::engine::Store;
+use crate::session::error::StoreError;
+
+use super::delivery::Delivery;
+use super::platform::now;
+use super::runtime::{CallFault, Transport};
+
+impl<T: Transport> Delivery<T> {
+    /// Pushes the current credential beside a running turn.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn push_credential(&self, generation: Generation) -> Result<(), StoreError> {
+        let Some(view) = self.store.delivery_view(now())? else {
+            return Ok(());
+        };
+        let (Some(store_id), Ok(Some(credential))) =
+            (view.link.store_id.clone(), self.credential(&view))
+        else {
+            return Ok(());
+        };
+        if view.generation() != generation {
+            return Ok(());
+        }
+        let body = PutCredential {
+            generation,
+            credential,
+        };
+        let session_id = &view.record.session_id;
+        match self
+            .runtime
+            .put_credential(session_id, &store_id, &body)
+            .await
+        {
+            Ok(_) => self.pushed(&store_id, generation),
+            Err(fault) => {
+                self.log_fault("put_credential", &fault);
+                match fault {
+                    // It has a newer one, or nothing to put it into: nothing is owed.
+                    CallFault::Refused(
+                        RuntimeErrorCode::StaleGeneration
+                        | RuntimeErrorCode::NotFound
+                        | RuntimeErrorCode::Gone,
+                    ) => self.pushed(&store_id, generation),
+                    fault => self.look_at_store(&fault).await,
+                }
+            }
+        }
+    }
+
+    fn pushed(&self, store_id: &StoreId, generation: Generation) -> Result<(), StoreError> {
+        self.apply(|view, now, settings| {
+            on_push_answered(view, store_id, generation, now, settings)
+        })
+        .map(|_| ())
+    }
+
+    /// Tells the runtime to stop a turn.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn interrupt_turn(&self, message_id: &MessageId) -> Result<(), StoreError> {
+        let Some(view) = self.store.delivery_view(now())? else {
+            return Ok(());
+        };
+        let answered = match &view.link.store_id {
+            // No runtime was ever spoken to, so none has the turn.
+            None => Ok(()),
+            Some(store_id) => {
+                let session_id = &view.record.session_id;
+                self.runtime
+                    .interrupt(session_id, message_id, store_id)
+                    .await
+            }
+        };
+        match answered {
+            Ok(())
+            | Err(CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone)) => self
+                .apply(|view, now, settings| on_interrupt_answered(view, message_id, now, settings))
+                .map(|_| ()),
+            Err(fault) => {
+                self.log_fault("interrupt", &fault);
+                self.look_at_store(&fault).await
+            }
+        }
+    }
+
+    /// Another disk has nothing of what was owed to the old one.
+    async fn look_at_store(&self, fault: &CallFault) -> Result<(), StoreError> {
+        if *fault == CallFault::Refused(RuntimeErrorCode::StoreChanged)
+            && let Ok(health) = self.runtime.health().await
+        {
+            self.apply(|view, now, settings| on_contact(view, &health.store_id, now, settings))?;
+        }
+        Ok(())
+    }
+
+    /// Has the runtime remove the session. True when it has nothing of it any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_remote(&self) -> Result<bool, StoreError> {
+        let Some(view) = self.store.delivery_view(now())? else {
+            return Ok(true);
+        };
+        let Some(store_id) = view.link.store_id else {
+            return Ok(true);
+        };
+        match self
+            .runtime
+            .delete(&view.record.session_id, &store_id)
+            .await
+        {
+            Ok(())
+            | Err(CallFault::Refused(
+                RuntimeErrorCode::NotFound
+                | RuntimeErrorCode::Gone
+                | RuntimeErrorCode::StoreChanged,
+            )) => Ok(true),
+            Err(fault) => {
+                self.log_fault("delete", &fault);
+                Ok(false)
+            }
+        }
+    }
+}
