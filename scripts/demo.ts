@@ -37,6 +37,16 @@ timeline.action("building what changed");
 await buildWorker();
 await buildRuntime();
 
+/** Ctrl-C, or another program that ends the demo. */
+class Interrupted extends Error {}
+const interruption = new Promise<never>((_, reject) => {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => reject(new Interrupted(signal)));
+  }
+});
+// It is waited for only while a story plays.
+interruption.catch(() => undefined);
+
 if ((await play("url")) && (await play("helper"))) {
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   timeline.title(`All ${timeline.checks} checks held, in both modes, in ${seconds} s.`);
@@ -57,12 +67,17 @@ async function play(mode: OriginCredentials): Promise<boolean> {
       allowedHosts: [server.host],
       originCredentials: mode,
       worker: { DRAIN_DELAY_MS },
+      handlesSignals: true,
     });
-    const { session, token } = await playStory(timeline, server, repository, stack);
-    if (values.keep && mode === "helper") await keep(stack, session.id, repository.url, token);
+    const playing = playStory(timeline, server, repository, stack);
+    const { session, token } = await Promise.race([playing, interruption]);
+    if (values.keep && mode === "helper") {
+      printAccess(stack, session.id, repository.url, token);
+      await interruption.catch(() => undefined);
+    }
     return true;
   } catch (error) {
-    explain(error, stack);
+    if (!(error instanceof Interrupted)) explain(error, stack);
     return false;
   } finally {
     await stack?.close();
@@ -80,8 +95,8 @@ function explain(error: unknown, stack: Stack | undefined): void {
   console.error(stack?.runtime.log.tail() ?? "(it was not started)");
 }
 
-/** Tells how to go on by hand, and waits for Ctrl-C. */
-async function keep(stack: Stack, session: string, gitUrl: string, token: string): Promise<void> {
+/** Tells how to go on by hand. */
+function printAccess(stack: Stack, session: string, gitUrl: string, token: string): void {
   const input = JSON.stringify({
     cloudAgentSessionId: session,
     prompt: "Go on by hand.",
@@ -110,9 +125,6 @@ A follow-up, and the session afterwards:
   curl -sSG ${stack.worker.url}/trpc/getSession -H "authorization: Bearer $BEARER" \\
     --data-urlencode ${shellQuoted(`input=${JSON.stringify({ cloudAgentSessionId: session })}`)}
 `);
-  await new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
-  });
 }
 
 function shellQuoted(text: string): string {

@@ -176,6 +176,7 @@ async function startWorker(
       build: workerBuildFolder(),
       storage: join(options.stateFolder, "worker"),
       port: options.port,
+      handlesSignals: true,
       variables: {
         ENVIRONMENT: "development",
         ...pick(variables, WORKER_NAMES),

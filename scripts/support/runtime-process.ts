@@ -73,9 +73,13 @@ export class RuntimeProcess {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
+    // It must not outlive this program, however that ends.
+    const kill = () => child.kill("SIGKILL");
+    process.once("exit", kill);
     this.log.attach(child.stdout, "stdout");
     this.log.attach(child.stderr, "stderr");
     child.once("exit", (code, signal) => {
+      process.off("exit", kill);
       if (this.#child !== child) return;
       this.#child = undefined;
       this.#onExit?.(signal ?? `exit code ${code}`);

@@ -26,6 +26,8 @@ export interface StackOptions {
   runtime?: Variables;
   /** State folder; a temporary one, removed by `close()`, when absent. */
   folder?: string;
+  /** Whether the program closes the stack on signals; see `WorkerOptions`. */
+  handlesSignals?: boolean;
 }
 
 /** A running stack; see {@link startStack}. */
@@ -109,6 +111,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     const worker = await WorkerProcess.start({
       build: workerBuildFolder(options.build),
       storage: join(folder, "worker"),
+      handlesSignals: options.handlesSignals ?? false,
       variables: {
         ...allowed,
         ...secrets,

@@ -19,6 +19,11 @@ export interface WorkerOptions {
   variables: Variables;
   /** Its port; a free one when it is 0. Kept over restarts. */
   port?: number;
+  /**
+   * Whether the program that starts it stops it on signals. Otherwise a signal ends the program, and workerd with it,
+   * at once.
+   */
+  handlesSignals?: boolean;
 }
 
 /** Marks the workerd process of one start, so that it can be found among others. */
@@ -78,6 +83,7 @@ export class WorkerProcess {
     const configuration = readWorkerConfiguration();
     mkdirSync(storage, { recursive: true });
     this.#mark = randomUUID();
+    const removeSignalHandlers = signalHandlersSince();
     const miniflare = new Miniflare({
       name: "cloud-agent-session",
       host: "127.0.0.1",
@@ -103,6 +109,7 @@ export class WorkerProcess {
         });
       },
     });
+    if (this.#options.handlesSignals === true) removeSignalHandlers();
     try {
       this.#port = Number((await miniflare.ready).port);
     } catch (error) {
@@ -130,6 +137,19 @@ export class WorkerProcess {
     await stopped.catch(() => undefined);
     await waitFor("the end of workerd", () => !existsSync(`/proc/${pid}`));
   }
+}
+
+/** Returns what removes the signal handlers that were added meanwhile: miniflare's end the program at once. */
+function signalHandlersSince(): () => void {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const before = new Map(signals.map((signal) => [signal, process.listeners(signal)]));
+  return () => {
+    for (const signal of signals) {
+      for (const listener of process.listeners(signal)) {
+        if (!before.get(signal)?.includes(listener)) process.off(signal, listener);
+      }
+    }
+  };
 }
 
 /** Miniflare's own warnings, as lines of the Worker's log. */

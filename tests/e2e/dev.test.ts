@@ -26,12 +26,20 @@ before(async () => {
 });
 
 after(async () => {
-  for (const child of children) {
-    if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+  for (const { pid } of children) {
+    try {
+      // Whatever a failed test left running is in the child's process group.
+      if (pid !== undefined) process.kill(-pid, "SIGKILL");
+    } catch {
+      // Nothing is left of it, as it should be.
+    }
   }
   await server.close();
   await rm(folder, { recursive: true, force: true });
 });
+
+/** The Worker and the runtime are built before the tests, so this covers only the check that they are. */
+const READY_MS = 60_000;
 
 interface Development {
   child: ChildProcess;
@@ -47,6 +55,7 @@ function start(
 ): Development {
   const child = spawn(program, args, {
     cwd,
+    detached: true,
     env: { ...process.env, ...variables },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -59,11 +68,10 @@ function start(
 }
 
 async function ready({ log }: Development): Promise<string> {
-  return await waitFor(
-    `the line "ready" after:\n${log.tail()}`,
-    () => /^ready (http:\/\/127\.0\.0\.1:\d+)$/m.exec(log.lines.join("\n"))?.[1],
-    60_000,
-  );
+  const find = () => /^ready (http:\/\/127\.0\.0\.1:\d+)$/m.exec(log.lines.join("\n"))?.[1];
+  return await waitFor("the line `ready`", find, READY_MS).catch((error: Error) => {
+    throw new Error(`${error.message}; there was:\n${log.tail()}`);
+  });
 }
 
 async function refuses(url: string): Promise<void> {

@@ -63,6 +63,16 @@ impl MemoryStore {
         self.is_dead.get()
     }
 
+    /// The process is gone, between two calls.
+    pub fn kill(&self) {
+        self.is_dead.set(true);
+    }
+
+    /// The planned fault.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.get()
+    }
+
     /// Constructs the object anew, as the platform does for the next request or alarm.
     pub fn restart(&self, now: Timestamp) {
         self.is_dead.set(false);

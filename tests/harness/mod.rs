@@ -5,6 +5,11 @@
 )]
 
 pub mod fixtures;
+pub mod invariants;
 pub mod memory_store;
+pub mod model;
+pub mod runtime;
 pub mod session;
+pub mod shell;
 pub mod tables;
+pub mod world;

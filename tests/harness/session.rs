@@ -1,6 +1,7 @@
 //! A session on a store in memory, with a clock that tests move and nonces that never repeat.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use cloud_agent_session::session::admission::Acknowledgement;
 use cloud_agent_session::session::claim::Work;
@@ -16,9 +17,10 @@ use super::fixtures::{self, SETTINGS, START};
 use super::memory_store::MemoryStore;
 
 /// The session object between two calls.
+#[derive(Debug, Clone)]
 pub struct Session {
     pub store: MemoryStore,
-    pub ring: KeyRing,
+    pub ring: Rc<KeyRing>,
     now: Cell<Timestamp>,
     nonces: Cell<u64>,
 }
@@ -28,7 +30,7 @@ impl Session {
     pub fn empty() -> Self {
         Self {
             store: MemoryStore::default(),
-            ring: fixtures::ring(),
+            ring: Rc::new(fixtures::ring()),
             now: Cell::new(START),
             nonces: Cell::new(0),
         }

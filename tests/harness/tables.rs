@@ -1,6 +1,6 @@
 //! The tables of a session in memory, with the meaning that the SQL statements of the object give them.
 //!
-//! Columns that SQLite holds as JSON text are text here as well, so that what is read went through the same
+//! Columns that hold JSON text are text here as well, so that what is read went through the same
 //! serialization, nothing is shared with the caller, and a test can damage a row.
 
 use std::collections::BTreeMap;

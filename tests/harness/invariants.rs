@@ -1,0 +1,338 @@
+//! What must hold after every step, whatever has happened.
+
+use std::collections::BTreeMap;
+
+use cloud_agent_session::session::message::{MessageState, Phase};
+use cloud_agent_session::telemetry::LogEvent;
+use cloud_agent_wire::{FailureCode, MessageId, RuntimeEvent, Submission, Timestamp};
+
+use super::fixtures::{CANARY, SETTINGS};
+use super::memory_store::Durable;
+use super::model::Bearer;
+use super::shell::FAULT_DELAY_MILLIS;
+use super::tables::{MessageRow, Tables};
+use super::world::World;
+
+/// The longest that anything may stay unwatched while a message is being delivered.
+const WATCH_MILLIS: u64 = 40_000;
+/// How long a runtime must have been silent before what it did counts as lost.
+const LOST_MILLIS: u64 = 60_000;
+
+/// What the checks compare with.
+pub struct Step {
+    pub before: Durable,
+    /// An alarm has rung and nothing went wrong.
+    pub is_clean_ring: bool,
+}
+
+type Check = Result<(), String>;
+
+fn ensure(holds: bool, says: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(says()) }
+}
+
+/// Checks everything.
+pub fn check(world: &mut World, step: &Step) -> Check {
+    let store = &world.session.store;
+    if let Some(broken) = store.violation() {
+        return Err(broken);
+    }
+    if let Some(broken) = world.runtime.violation() {
+        return Err(format!("I8: {broken}"));
+    }
+    let durable = store.durable();
+    if !store.is_dead() {
+        alarm(world, &durable)?;
+    }
+    starts(world, &step.before.tables)?;
+    if durable.tables != step.before.tables || step.is_clean_ring {
+        credential(world, &step.before.tables)?;
+        markers(world, &durable.tables, step.is_clean_ring)?;
+        messages(world, &durable.tables)?;
+        ends(world, step, &durable.tables)?;
+        journal(world, &durable.tables)?;
+        secrets(world, &durable)?;
+    }
+    Ok(())
+}
+
+/// I1 and I8.
+fn credential(world: &World, before: &Tables) -> Check {
+    let stored = world.session.credential();
+    let expected = world.model.current();
+    let (Some(stored), Some(expected)) = (&stored, expected) else {
+        return ensure(stored.is_none() && expected.is_none(), || {
+            format!("I1: the credential is {stored:?}, not {expected:?}")
+        });
+    };
+    let owner = match &expected.bearer {
+        Bearer::Message(message_id) => Some(message_id),
+        Bearer::Other(_) => None,
+    };
+    ensure(
+        stored.token == expected.token && stored.owner.as_ref() == owner,
+        || format!("I1: the credential is {stored:?}, not {expected:?}"),
+    )?;
+    let last = world.model.applications.last();
+    ensure(last.is_some_and(|last| last.stamp == stored.stamp), || {
+        format!("I1: the stamp is {:?}, not of {last:?}", stored.stamp)
+    })?;
+    ensure(
+        stored.generation == world.model.generation && stored.skips == world.model.skips,
+        || {
+            format!(
+                "the credential is {stored:?}, not of generation {} with {} skips",
+                world.model.generation, world.model.skips
+            )
+        },
+    )?;
+    let generation = before.credential.as_ref();
+    let generation = generation.map_or(0, |credential| credential.generation.get());
+    ensure(stored.generation >= generation, || {
+        format!("I8: the generation fell to {}", stored.generation)
+    })
+}
+
+/// I6: markers are there for exactly the messages that applied a token and are not admitted.
+fn markers(world: &World, tables: &Tables, is_clean_ring: bool) -> Check {
+    let halves = &world.model.halves;
+    ensure(tables.markers.keys().eq(halves.keys()), || {
+        format!("I6: markers {:?}, not {halves:?}", tables.markers)
+    })?;
+    for (message_id, marker) in &tables.markers {
+        let half = &halves[message_id];
+        let is_due = half.expires_at <= world.now();
+        let fits = match marker.expires_at {
+            None => half.expires_at <= world.latest,
+            Some(at) => at == half.expires_at && !(is_due && is_clean_ring),
+        };
+        ensure(fits && marker.generation == half.generation, || {
+            format!("I6: {message_id} has {marker:?}, expected {half:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// I2, I4 and first in, first out.
+fn messages(world: &World, tables: &Tables) -> Check {
+    let ids: Vec<_> = tables.messages.values().map(|row| &row.message_id).collect();
+    let expected: Vec<_> = world.model.admitted.iter().collect();
+    ensure(ids == expected, || {
+        format!("I2: the messages are {ids:?}, not {expected:?}")
+    })?;
+    let mut events: BTreeMap<&str, u32> = BTreeMap::new();
+    for entity in tables.events.values().filter_map(|row| row.entity.as_deref()) {
+        *events.entry(entity).or_default() += 1;
+    }
+    let mut has_open = false;
+    for row in tables.messages.values() {
+        let id = &row.message_id;
+        let state = row.state();
+        ensure(state.phase() == row.phase, || {
+            format!("{id} is {:?} and {:?}", row.phase, state.phase())
+        })?;
+        ensure(row.phase == Phase::Queued || row.phase.is_terminal() || !has_open, || {
+            format!("{id} is being delivered before one that was admitted earlier")
+        })?;
+        ensure(!(row.phase.is_terminal() && has_open), || {
+            format!("{id} ended before one that was admitted earlier")
+        })?;
+        has_open |= row.is_open();
+        for (name, is_there) in [
+            ("queued", true),
+            ("sent", state.accepted_at().is_some()),
+            ("terminal", row.phase.is_terminal()),
+        ] {
+            let count = events.remove(format!("{name}-message/{id}").as_str());
+            ensure(count == is_there.then_some(1), || {
+                format!("I4: {id} is {:?} with {count:?} events {name}", row.phase)
+            })?;
+        }
+    }
+    let stray = events.keys().find(|entity| entity.contains("-message/"));
+    ensure(stray.is_none(), || {
+        format!("I2: {stray:?} belongs to no message")
+    })
+}
+
+/// I5: the alarm is armed no later than anything that is owed.
+fn alarm(world: &World, durable: &Durable) -> Check {
+    let Durable { tables, alarm } = durable;
+    let mut owed: Vec<(String, Timestamp)> = vec![];
+    for (name, at) in &tables.deadlines {
+        owed.push(((*name).to_owned(), *at));
+    }
+    for (message_id, marker) in &tables.markers {
+        let at = marker.expires_at;
+        owed.extend(at.map(|at| (format!("marker of {message_id}"), at)));
+    }
+    if let Some((_, head)) = tables.head() {
+        let at = match head.state() {
+            MessageState::Queued {
+                not_before: Some(not_before),
+                ..
+            } => not_before,
+            MessageState::Queued { .. } => {
+                let after_admission = head.created_at.plus_millis(SETTINGS.drain_delay_millis);
+                let states = tables.messages.values().map(MessageRow::state);
+                let last_end = states.filter_map(|state| state.terminal_at()).max();
+                after_admission.max(last_end.unwrap_or_default())
+            }
+            _ => world.latest.plus_millis(WATCH_MILLIS),
+        };
+        owed.push((format!("{} is {:?}", head.message_id, head.phase), at));
+    }
+    let excuse = world
+        .shell
+        .last_fault
+        .map(|at| at.plus_millis(FAULT_DELAY_MILLIS));
+    for (what, at) in owed {
+        let latest = excuse.map_or(at, |excuse| excuse.max(at));
+        ensure(alarm.is_some_and(|alarm| alarm <= latest), || {
+            format!("I5: the alarm is at {alarm:?}, too late for {what} at {at:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// I4: no agent is started again for a message that was accepted, and never again without a recorded reason.
+fn starts(world: &World, before: &Tables) -> Check {
+    let starts = &world.runtime.starts;
+    for (index, start) in starts.iter().enumerate() {
+        let id = &start.message_id;
+        let earlier = &starts[..index];
+        let times = earlier.iter().filter(|other| other.message_id == *id);
+        let times = times.count();
+        if times == 0 {
+            continue;
+        }
+        let log = world.session.store.log_lines();
+        let is_reason = |line: &&LogEvent| {
+            matches!(line, LogEvent::DeliveryRetried { message_id, .. } if message_id == id)
+        };
+        ensure(log.iter().filter(is_reason).count() >= times, || {
+            format!("I4: an agent was started again for {id} without a recorded reason")
+        })?;
+    }
+    let Some(newest) = starts.last() else {
+        return Ok(());
+    };
+    // A start that the object knows of is the last one.
+    let state = before.message(&newest.message_id).map(MessageRow::state);
+    let Some(MessageState::Accepted { store_id, .. }) = state else {
+        return Ok(());
+    };
+    ensure(store_id.as_str() == format!("disk-{}", newest.disk), || {
+        format!("I4: {} runs on {store_id} and {newest:?}", newest.message_id)
+    })
+}
+
+/// A message is given up for a lost runtime only when the runtime has been silent for long.
+fn ends(world: &World, step: &Step, tables: &Tables) -> Check {
+    for (position, row) in &tables.messages {
+        let was_open = step.before.tables.messages.get(position);
+        if !was_open.is_some_and(MessageRow::is_open) {
+            continue;
+        }
+        let MessageState::Failed { failure, .. } = row.state() else {
+            continue;
+        };
+        if failure.code != FailureCode::WrapperDisconnected {
+            continue;
+        }
+        let silent = world.shell.last_answer.map(|at| world.now().millis_since(at));
+        ensure(silent.is_none_or(|millis| millis >= LOST_MILLIS), || {
+            format!("{} lost its runtime after {silent:?} ms", row.message_id)
+        })?;
+    }
+    Ok(())
+}
+
+/// Everything up to the cursor has taken effect once, and nothing beyond it has.
+fn journal(world: &World, tables: &Tables) -> Check {
+    let link = tables.runtime.clone().unwrap_or_default();
+    let is_current = link.store_id == Some(world.runtime.store_id());
+    let lines = |json: &str| {
+        let mut rows = tables.events.values();
+        rows.by_ref().filter(|row| &*row.payload == json).count()
+    };
+    for event in world.runtime.journal() {
+        let is_taken = is_current && event.seq <= link.cursor;
+        let wrong = |what: &str| Err(format!("event {:?}: {what}", event.seq));
+        match &event.event {
+            RuntimeEvent::Kilocode { json, .. } if is_current => {
+                if lines(json) != usize::from(is_taken) {
+                    return wrong("a line is lost or repeated");
+                }
+            }
+            RuntimeEvent::Ready { message_id, .. } if is_taken => {
+                let row = tables.message(message_id);
+                if row.is_some_and(|row| matches!(row.phase, Phase::Queued | Phase::Claimed)) {
+                    return wrong("it was taken over and its message is not accepted");
+                }
+            }
+            RuntimeEvent::Complete { message_id, .. } if is_taken => {
+                if tables.message(message_id).is_some_and(MessageRow::is_open) {
+                    return wrong("it was taken over and its message has not ended");
+                }
+            }
+            RuntimeEvent::Error {
+                message_id,
+                submission,
+                ..
+            }
+            | RuntimeEvent::Interrupted {
+                message_id,
+                submission,
+            } if is_taken => {
+                if waits_for(tables, message_id, *submission) {
+                    return wrong("it was taken over and its delivery is still waited for");
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the runtime has that delivery of the message, as far as the object knows, and it is not over.
+fn waits_for(tables: &Tables, message_id: &MessageId, submission: Submission) -> bool {
+    match tables.message(message_id).map(MessageRow::state) {
+        Some(
+            MessageState::Claimed {
+                history,
+                store_id: Some(_),
+                ..
+            }
+            | MessageState::Accepted { history, .. },
+        ) => history.submission == submission,
+        _ => false,
+    }
+}
+
+/// I7: no secret in any row, event, state or log line.
+fn secrets(world: &mut World, durable: &Durable) -> Check {
+    let rows = format!("{durable:?}");
+    ensure(!shows_secret(&rows), || "I7: a row holds a secret".to_owned())?;
+    let log = world.session.store.log_lines();
+    for line in &log[world.searched_lines..] {
+        let text = line.to_line(None, world.session.now());
+        ensure(!shows_secret(&text) && !shows_secret(&format!("{line:?}")), || {
+            format!("I7: a log line shows a secret: {text}")
+        })?;
+    }
+    world.searched_lines = log.len();
+    Ok(())
+}
+
+/// Whether a text holds the canary of a secret, plainly or encoded.
+pub fn shows_secret(text: &str) -> bool {
+    // The middle of the canary's base64 at each of the three alignments, and its hexadecimal digits.
+    const ENCODED: [&str; 4] = [
+        "Y2FuYXJ5LWY1Yz",
+        "NhbmFyeS1mNWMx",
+        "jYW5hcnktZjVjM",
+        "63616e6172792d66356331",
+    ];
+    text.contains(CANARY) || ENCODED.iter().any(|encoded| text.contains(encoded))
+}

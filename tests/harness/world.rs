@@ -1,0 +1,264 @@
+//! A session, its object, its runtime and the model of what must be, moved by one action at a time.
+
+use cloud_agent_session::session::admission::Delivery;
+use cloud_agent_session::session::command::Arrival;
+use cloud_agent_session::session::credential::Try;
+use cloud_agent_session::session::error::CommandError;
+use cloud_agent_wire::{MessageId, RuntimeErrorCode, Timestamp};
+
+use super::fixtures::{self, CANARY, message_id, prompt};
+use super::invariants::{self, Step};
+use super::memory_store::Fault;
+use super::model::{Asked, Model, Reply, durable_steps};
+use super::runtime::{Luck, Runtime};
+use super::session::Session;
+use super::shell::{Shell, Stream};
+
+/// A request as it reaches the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// The message; `None` for an update of the session.
+    pub message: Option<char>,
+    /// The number of the token.
+    pub token: Option<u32>,
+    /// When the Worker got it.
+    pub received_at: Timestamp,
+    /// Which try of the Worker it is.
+    pub attempt: u32,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A request reaches the object.
+    Send(Request),
+    /// The alarm rings, if it is due.
+    Ring,
+    /// The hand-over makes its next call.
+    HandOver,
+    /// The reader of events goes on.
+    Read(Stream),
+    /// The runtime does its next thing.
+    Work(Luck),
+    /// The user stops the message at the head.
+    Interrupt,
+    RestartRuntime,
+    ReplaceDisk,
+    /// The next agent is not started: its process dies when all is written down.
+    DieAtStart,
+    Reach(bool),
+    LoseReply,
+    Refuse(RuntimeErrorCode),
+    /// Time passes.
+    Pass(u64),
+    /// Time passes until the alarm is due.
+    PassToAlarm,
+    /// The clock is set back.
+    Back(u64),
+    /// What goes wrong during the next action that commits something.
+    Plan(Fault),
+    /// The object's process dies between two actions.
+    Die,
+}
+
+/// Everything.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub session: Session,
+    pub shell: Shell,
+    pub runtime: Runtime,
+    pub model: Model,
+    /// The latest moment that the clock has shown.
+    pub latest: Timestamp,
+    /// How many log lines were searched for secrets.
+    pub(super) searched_lines: usize,
+}
+
+impl World {
+    /// A prepared session of a generic git repository, with the token of that number.
+    pub fn new(token: Option<u32>) -> Self {
+        let token = token.map(token_of);
+        let secret = token.clone().map(cloud_agent_wire::Secret::new);
+        let session = Session::prepared(fixtures::generic_git(), secret);
+        Self {
+            model: Model::prepared(token.as_deref(), session.now()),
+            latest: session.now(),
+            session,
+            shell: Shell::default(),
+            runtime: Runtime::new(),
+            searched_lines: 0,
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.session.now()
+    }
+
+    /// Does the action if it can happen now, and checks every invariant.
+    ///
+    /// The error names the invariant that does not hold.
+    pub fn step(&mut self, action: Action) -> Result<(), String> {
+        let before = self.session.store.durable();
+        let is_ring = action == Action::Ring && self.can_ring();
+        let fault = self.session.store.fault();
+        match action {
+            Action::Send(request) => self.send(request)?,
+            Action::Ring if is_ring => self.touch(|world| world.shell.ring(&world.session)),
+            Action::HandOver if self.shell.handler.is_some() => self.touch(|world| {
+                let World {
+                    session, runtime, ..
+                } = world;
+                world.shell.hand_over(session, runtime);
+            }),
+            Action::Read(stream) if self.shell.follower.is_some() => self.touch(|world| {
+                let World {
+                    session, runtime, ..
+                } = world;
+                world.shell.read(session, runtime, stream);
+            }),
+            Action::Ring | Action::HandOver | Action::Read(_) => return Ok(()),
+            Action::Plan(fault) => {
+                self.session.store.plan(Some(fault));
+                return Ok(());
+            }
+            other => self.happen(other),
+        }
+        self.latest = self.latest.max(self.now());
+        invariants::check(
+            self,
+            &Step {
+                before,
+                is_clean_ring: is_ring && fault.is_none(),
+            },
+        )
+    }
+
+    /// Whether the alarm's handler can run.
+    pub fn can_ring(&self) -> bool {
+        let alarm = self.session.store.alarm();
+        self.shell.handler.is_none() && alarm.is_some_and(|at| at <= self.now())
+    }
+
+    /// Runs something of the object, which is constructed first if it is gone.
+    fn touch<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
+        let fault = self.session.store.fault();
+        if self.session.store.is_dead() {
+            self.session.store.restart(self.now());
+            self.session.store.plan(fault);
+        }
+        let result = run(self);
+        if self.session.store.is_dead() {
+            self.shell.forget();
+        }
+        if self.session.store.commits() > 0 {
+            self.session.store.plan(None);
+        }
+        result
+    }
+
+    /// What happens outside of the object.
+    fn happen(&mut self, action: Action) {
+        match action {
+            Action::Work(luck) => self.runtime.progress(luck),
+            Action::Interrupt => {
+                let head = self.head();
+                if let Some(message_id) = head {
+                    self.runtime.interrupt(&message_id);
+                }
+            }
+            Action::RestartRuntime => self.runtime.restart(),
+            Action::ReplaceDisk => self.runtime.replace_disk(),
+            Action::DieAtStart => self.runtime.dies_at_start = true,
+            Action::Reach(is_reachable) => self.runtime.is_reachable = is_reachable,
+            Action::LoseReply => self.runtime.loses_reply = true,
+            Action::Refuse(code) => self.runtime.refusal = Some(code),
+            Action::Pass(millis) => self.session.pass_millis(millis),
+            Action::PassToAlarm => {
+                if let Some(alarm) = self.session.store.alarm() {
+                    self.session.set_now(alarm.max(self.now()));
+                }
+            }
+            Action::Back(millis) => {
+                let now = self.now().as_millis().saturating_sub(millis);
+                self.session.set_now(Timestamp::from_millis(now));
+            }
+            Action::Die => {
+                self.session.store.kill();
+                self.shell.forget();
+            }
+            Action::Send(_)
+            | Action::Ring
+            | Action::HandOver
+            | Action::Read(_)
+            | Action::Plan(_) => {}
+        }
+    }
+
+    /// The oldest message that has not ended.
+    pub fn head(&self) -> Option<MessageId> {
+        let tables = self.session.store.tables();
+        tables.head().map(|(_, row)| row.message_id.clone())
+    }
+
+    fn send(&mut self, request: Request) -> Result<(), String> {
+        let now = self.now();
+        let before = self.session.store.durable();
+        let fault = self.session.store.fault();
+        let id = request.message.map(message_id);
+        let token = request.token.map(token_of);
+        let asked = Asked {
+            message_id: id.as_ref(),
+            token: token.as_deref(),
+            stamp: request.received_at.min(now),
+            attempt: request.attempt,
+        };
+        let (steps, reply) = self.model.expect(&asked, &before.tables);
+        let (durable, is_answered) = durable_steps(fault, steps.len());
+        let was_dead = self.session.store.is_dead();
+        let answer = self.touch(|world| world.submit(request));
+        self.model.take(&asked, &steps[..durable], now);
+        if format!("{answer:?}").contains(CANARY) {
+            return Err(format!("an answer shows a secret: {answer:?}"));
+        }
+        match (&answer, is_answered) {
+            (Ok(given), true) if *given == reply => {}
+            (Err(CommandError::Internal(_)), false) => {}
+            (Err(CommandError::Refused(_) | CommandError::QueueFull), true)
+                if reply == Reply::Refused => {}
+            _ => return Err(format!("answered {answer:?}, expected {reply:?}")),
+        }
+        if steps.is_empty() && !was_dead && self.session.store.durable() != before {
+            return Err("I3: a rejected message or a replay changed something".to_owned());
+        }
+        Ok(())
+    }
+
+    fn submit(&self, request: Request) -> Result<Reply, CommandError> {
+        let arrival = Arrival {
+            received_at: request.received_at,
+            attempt: Try::new(request.attempt),
+        };
+        let token = request
+            .token
+            .map(|number| cloud_agent_wire::Secret::new(token_of(number)));
+        let Some(digit) = request.message else {
+            return match token {
+                Some(token) => self.session.rotate(&token, arrival).map(|()| Reply::Done),
+                None => Ok(Reply::Done),
+            };
+        };
+        let mut command = prompt(digit);
+        command.git_token = token;
+        command.arrival = arrival;
+        let acknowledgement = self.session.send(command)?;
+        Ok(match acknowledgement.delivery {
+            Delivery::Queued => Reply::Queued,
+            Delivery::Sent => Reply::Sent,
+        })
+    }
+}
+
+/// The token of a number, with the canary in it.
+pub fn token_of(number: u32) -> String {
+    format!("{CANARY}-token-{number}")
+}

@@ -1,0 +1,19 @@
+//! Deterministic simulation of a session: the real decisions on a store that dies, requests that come twice, late and
+//! out of order, a runtime that fails, and clocks that jump. Every invariant is checked after every step.
+//!
+//! `SIMULATION_SEED=7` replays one random history, `SIMULATION_RUNS=100000` plays more of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by panicking"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod generator;
+mod random;
+mod random_numbers;
+mod settle;

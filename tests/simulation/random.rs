@@ -1,0 +1,108 @@
+//! Random long histories.
+
+use std::time::{Duration, Instant};
+
+use crate::generator::Generator;
+use crate::harness::world::{Action, World};
+use crate::settle::settle;
+
+/// Histories that every run of the tests plays.
+const RUNS: u64 = 1_500;
+/// Actions of one history, apart from those that let it come to rest.
+const ACTIONS_MAX: u32 = 600;
+
+/// Plays the history of a seed; the actions are those that happened, up to the one that broke an invariant.
+fn play(seed: u64) -> (Vec<Action>, Result<World, String>) {
+    let mut world = World::new((!seed.is_multiple_of(5)).then_some(1));
+    let mut generator = Generator::new(seed);
+    let mut actions = Vec::new();
+    for _ in 0..ACTIONS_MAX {
+        if generator.is_done() {
+            break;
+        }
+        let action = generator.next(&world);
+        actions.push(action);
+        if let Err(broken) = world.step(action) {
+            return (actions, Err(broken));
+        }
+    }
+    let settled = settle(&mut world, &mut |action| actions.push(action));
+    (actions, settled.map(|()| world))
+}
+
+/// Plays given actions and then lets the world come to rest; what breaks, if anything does.
+fn replay(starts_with_token: bool, actions: &[Action]) -> Option<String> {
+    let mut world = World::new(starts_with_token.then_some(1));
+    for action in actions {
+        if let Err(broken) = world.step(*action) {
+            return Some(broken);
+        }
+    }
+    settle(&mut world, &mut |_| {}).err()
+}
+
+/// Leaves out actions as long as the same invariant still breaks.
+fn shrink(starts_with_token: bool, actions: Vec<Action>, broken: &str) -> Vec<Action> {
+    // What is broken is named at the beginning, up to the first thing that differs from history to history.
+    let kind = |text: &str| text.chars().take(3).collect::<String>();
+    let is_same = |actions: &[Action]| {
+        replay(starts_with_token, actions).is_some_and(|other| kind(&other) == kind(broken))
+    };
+    let mut shortest = actions;
+    let mut size = shortest.len() / 2;
+    while size > 0 {
+        let mut start = 0;
+        while start < shortest.len() {
+            let mut shorter = shortest.clone();
+            shorter.drain(start..(start + size).min(shortest.len()));
+            if is_same(&shorter) {
+                shortest = shorter;
+            } else {
+                start += size;
+            }
+        }
+        size /= 2;
+    }
+    shortest
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+#[test]
+fn random_histories_keep_every_invariant() {
+    let seeds = match setting("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("SIMULATION_RUNS").unwrap_or(RUNS),
+    };
+    let started = Instant::now();
+    let (mut steps, mut messages, mut starts, mut events) = (0, 0, 0, 0);
+    for seed in seeds.clone() {
+        let (actions, outcome) = play(seed);
+        steps += actions.len();
+        match outcome {
+            Ok(world) => {
+                messages += world.model.admitted.len();
+                starts += world.runtime.starts.len();
+                events += world.session.store.tables().events.len();
+            }
+            Err(broken) => {
+                let starts_with_token = !seed.is_multiple_of(5);
+                let shortest = shrink(starts_with_token, actions, &broken);
+                let again = replay(starts_with_token, &shortest).unwrap_or_default();
+                let lines: Vec<_> = shortest.iter().map(|action| format!("    {action:?}")).collect();
+                panic!(
+                    "{broken}\nreplay it with SIMULATION_SEED={seed}; the shortest history breaks with\n{again}\nstarts with a token: {starts_with_token}\n{}",
+                    lines.join("\n")
+                );
+            }
+        }
+    }
+    let elapsed: Duration = started.elapsed();
+    println!(
+        "{} histories, {steps} steps, {messages} messages, {starts} agent starts, {events} events in {elapsed:.1?}",
+        seeds.end - seeds.start
+    );
+}

@@ -1,0 +1,80 @@
+//! Lets a world come to rest: no more trouble, and everybody does what is to be done.
+
+use crate::harness::runtime::Luck;
+use crate::harness::shell::Stream;
+use crate::harness::world::{Action, World};
+
+/// Far more than any history needs.
+const STEPS_MAX: u32 = 5_000;
+/// What the slowest way to an end takes: every message of a full queue waits for its lease and for every retry.
+const MILLIS_MAX: u64 = 12 * 60 * 60 * 1_000;
+
+/// Goes on until nothing is owed, and checks that every acknowledged message has ended.
+///
+/// `record` is told every action.
+pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), String> {
+    let started = world.now();
+    world.session.store.plan(None);
+    let mut act = |world: &mut World, action: Action| {
+        record(action);
+        world.step(action)
+    };
+    act(world, Action::Reach(true))?;
+    if world.session.store.is_dead() {
+        // The platform constructs the object anew for whatever comes next, such as a client's question.
+        world.session.store.restart(world.now());
+    }
+    for _ in 0..STEPS_MAX {
+        world.runtime.refusal = None;
+        world.runtime.loses_reply = false;
+        world.runtime.dies_at_start = false;
+        if world.shell.handler.is_some() {
+            act(world, Action::HandOver)?;
+        } else if world.runtime.is_busy() {
+            act(world, Action::Work(Luck::Good))?;
+        } else if world.shell.follower.is_some() && has_news(world) {
+            act(world, Action::Read(Stream::Brings(100)))?;
+        } else if world.can_ring() {
+            act(world, Action::Ring)?;
+        } else if world.session.store.alarm().is_some() {
+            act(world, Action::PassToAlarm)?;
+        } else {
+            return rest(world);
+        }
+        if world.now().millis_since(started) > MILLIS_MAX {
+            break;
+        }
+    }
+    Err(format!(
+        "I4: the session does not come to rest; the head is {:?}",
+        world.head()
+    ))
+}
+
+/// Whether the reader of events would get on. An open stream without news stays open.
+fn has_news(world: &World) -> bool {
+    use crate::harness::shell::Follower;
+    let link = world.session.store.tables().runtime.clone();
+    let cursor = link.map(|link| link.cursor).unwrap_or_default();
+    let newest = world.runtime.journal().last().map(|event| event.seq);
+    match &world.shell.follower {
+        Some(Follower::Open(open)) => {
+            open.is_broken(&world.runtime) || newest.is_some_and(|newest| newest > cursor)
+        }
+        _ => true,
+    }
+}
+
+fn rest(world: &World) -> Result<(), String> {
+    let tables = world.session.store.tables();
+    if let Some((_, head)) = tables.head() {
+        return Err(format!(
+            "I4: {} is {:?} at rest, and nothing is owed",
+            head.message_id, head.phase
+        ));
+    }
+    if !tables.deadlines.is_empty() {
+        return Err(format!("I5: deadlines at rest: {:?}", tables.deadlines));
+    }
+    Ok(())
+}
