@@ -97,7 +97,10 @@ impl Config {
                 variable: "WORKSPACE_ROOT",
                 expected: ABSOLUTE_PATH,
             })?,
-            agent_command: text("AGENT_COMMAND", COMMAND)?.map(command).transpose()?,
+            agent_command: text("AGENT_COMMAND", COMMAND)?
+                .as_deref()
+                .map(command)
+                .transpose()?,
             agent_uid: agent_uid(parsed(text("AGENT_UID", UID)?, "AGENT_UID", UID)?)?,
             origin_mode: origin_mode(text("ORIGIN_CREDENTIALS", ORIGIN_MODE)?.as_deref())?,
             allowed_hosts: parsed_hosts(text("DEV_ALLOWED_HOSTS", HOSTS)?.as_deref())?,
@@ -157,8 +160,8 @@ fn absolute(
     }
 }
 
-fn command(text: String) -> Result<Vec<String>, ConfigError> {
-    serde_json::from_str::<Vec<String>>(&text)
+fn command(text: &str) -> Result<Vec<String>, ConfigError> {
+    serde_json::from_str::<Vec<String>>(text)
         .ok()
         .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
         .filter(|words| !words.iter().any(|word| word.contains('\0')))

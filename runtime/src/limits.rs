@@ -93,10 +93,10 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            inactivity: Duration::from_secs(120),
-            hard: Duration::from_secs(300),
-            short: Duration::from_secs(120),
-            preparation: Duration::from_secs(8 * 60),
+            inactivity: Duration::from_mins(2),
+            hard: Duration::from_mins(5),
+            short: Duration::from_mins(2),
+            preparation: Duration::from_mins(8),
             low_speed: Duration::from_secs(30),
         }
     }

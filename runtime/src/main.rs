@@ -19,6 +19,7 @@ mod config;
 mod context;
 mod git;
 mod journal;
+mod leftovers;
 mod limits;
 mod process;
 mod redact;

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::config::{Config, ConfigError};
 use crate::context::Context;
 use crate::git::version::{self, Version};
+use crate::leftovers::kill_leftovers;
 use crate::limits::SHUTDOWN_GRACE;
-use crate::process::kill_leftovers;
 use crate::server::App;
 use crate::session::recover;
 use crate::store::root::Store;
@@ -24,30 +24,43 @@ use crate::store::root::Store;
 pub fn main(config: Config) -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(StartError::Config(error)) => {
-            eprintln!("{error}");
-            ExitCode::from(crate::EXIT_CONFIG)
-        }
-        Err(StartError::System(what, error)) => {
-            eprintln!("{what}: {error}");
-            ExitCode::FAILURE
+        Err(error) => {
+            eprintln!("{}", error.line);
+            ExitCode::from(error.code)
         }
     }
 }
 
-enum StartError {
-    Config(ConfigError),
-    System(&'static str, io::Error),
+/// Why the server did not start, or failed.
+struct Failed {
+    code: u8,
+    line: String,
 }
 
-fn run(config: Config) -> Result<(), StartError> {
-    let system = |what| move |error: io::Error| StartError::System(what, error);
-    harden().map_err(system("the process could not be hardened"))?;
+impl Failed {
+    /// A variable asks for something that this machine does not give.
+    fn config(line: impl std::fmt::Display) -> Self {
+        Self {
+            code: crate::EXIT_CONFIG,
+            line: line.to_string(),
+        }
+    }
+
+    fn system(what: &str, error: &dyn std::fmt::Display) -> Self {
+        Self {
+            code: 1,
+            line: format!("{what}: {error}"),
+        }
+    }
+}
+
+fn run(config: Config) -> Result<(), Failed> {
+    harden().map_err(|error| Failed::system("the process could not be hardened", &error))?;
     let context = context(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(system("the event loop could not be started"))?;
+        .map_err(|error| Failed::system("the event loop could not be started", &error))?;
     let killed = kill_leftovers(context.store.id().as_str());
     if killed > 0 {
         tracing::warn!(
@@ -55,10 +68,17 @@ fn run(config: Config) -> Result<(), StartError> {
             "killed processes that an earlier runtime left behind"
         );
     }
-    recover(&context).map_err(system("WORKSPACE_ROOT could not be read"))?;
-    runtime
-        .block_on(serve(context))
-        .map_err(system("the server failed"))
+    recover(&context)
+        .map_err(|error| Failed::config(format!("WORKSPACE_ROOT cannot be read: {error}")))?;
+    runtime.block_on(async {
+        let address = (context.config.host, context.config.port);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failed::config(format!("HOST and PORT cannot be listened on: {error}"))
+        })?;
+        serve(context, listener)
+            .await
+            .map_err(|error| Failed::system("the server failed", &error))
+    })
 }
 
 /// No memory of this process or its children lands in a core file, and other processes of its user cannot read
@@ -75,26 +95,25 @@ fn harden() -> io::Result<()> {
     Ok(())
 }
 
-fn context(config: Config) -> Result<Arc<Context>, StartError> {
-    let git = version::find(&config.path).ok_or(StartError::Config(ConfigError::no_git()))?;
-    let git_version = installed_version(&git)
-        .map_err(|error| StartError::System("git --version failed", error))?;
+fn context(config: Config) -> Result<Arc<Context>, Failed> {
+    let git = version::find(&config.path).ok_or_else(|| Failed::config(ConfigError::no_git()))?;
+    let git_version =
+        installed_version(&git).map_err(|error| Failed::system("git --version failed", &error))?;
     if !git_version.is_fixed() {
         tracing::warn!(code = "git_too_old", version = %git_version, "this git release lacks security fixes unless the distribution patched it");
     }
     let store = Store::open(&config.root, config.agent_uid.is_some()).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::WouldBlock => "WORKSPACE_ROOT is in use by another runtime",
-            _ => "WORKSPACE_ROOT cannot be used",
-        };
-        StartError::System(what, error)
+        Failed::config(match error.kind() {
+            io::ErrorKind::WouldBlock => "WORKSPACE_ROOT is in use by another runtime".to_owned(),
+            _ => format!("WORKSPACE_ROOT cannot be used: {error}"),
+        })
     })?;
     let program = std::env::current_exe()
-        .map_err(|error| StartError::System("the program's own path is unknown", error))?;
+        .map_err(|error| Failed::system("the program's own path is unknown", &error))?;
     let boot_id: BootId = Uuid::new_v4()
         .to_string()
         .parse()
-        .map_err(|error| StartError::System("no boot id", io::Error::other(error)))?;
+        .map_err(|error| Failed::system("there is no boot id", &error))?;
     Ok(Arc::new(Context {
         config,
         store,
@@ -111,10 +130,9 @@ fn installed_version(git: &std::path::Path) -> io::Result<Version> {
         .ok_or_else(|| io::Error::other("the output is no version"))
 }
 
-async fn serve(context: Arc<Context>) -> io::Result<()> {
+async fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind((context.config.host, context.config.port)).await?;
     let address = listener.local_addr()?;
     let app = App::new(Arc::clone(&context));
     tracing::info!(store = %context.store.id(), boot = %context.boot_id, git = %context.git_version, %address, "listening");
@@ -143,8 +161,7 @@ async fn serve(context: Arc<Context>) -> io::Result<()> {
         }
         let _ = stopped.send(());
     };
-    let server = async move { server.await };
-    let server = tokio::spawn(server);
+    let server = tokio::spawn(async move { server.await });
     stop.await;
     match tokio::time::timeout(SHUTDOWN_GRACE, server).await {
         Ok(Ok(result)) => result,

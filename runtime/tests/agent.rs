@@ -86,13 +86,13 @@ async fn it_gets_the_message_and_a_clean_environment_and_its_output_is_redacted(
     texts.sort();
     assert_eq!(texts, ["[redacted]", "err [redacted]", "plain [redacted]"]);
     let journal = runtime.session().join("runtime/journal");
-    assert!(files_with(&journal, &[good, "value-that-is-secret".to_owned()]).is_empty());
+    assert!(files_with(&journal, &[&*good, "value-that-is-secret"]).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_agent_is_typed_by_what_it_had_shown() {
     let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
-    let text = r#"[ ! -e $1/loud ] || echo hello; [ ! -e $1/kill ] || kill -9 $$; exit 7"#;
+    let text = r"[ ! -e $1/loud ] || echo hello; [ ! -e $1/kill ] || kill -9 $$; exit 7";
     let runtime = start(&server, &root, text, folder.path()).await;
     runtime
         .put_workspace(workspace(&server.url("r"), 1, &server.issue()))
@@ -237,7 +237,7 @@ async fn a_waiting_turn_goes_over_to_a_newer_submission() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_agent_gets_a_rotated_credential_and_keeps_the_old_one_when_it_is_refused() {
     let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
-    let text = r#"echo up; while [ ! -e $1/gate ]; do sleep 0.05; done; git fetch --quiet origin && echo fetched; echo change > change"#;
+    let text = r"echo up; while [ ! -e $1/gate ]; do sleep 0.05; done; git fetch --quiet origin && echo fetched; echo change > change";
     let runtime = start(&server, &root, text, folder.path()).await;
     let (old, new, wrong) = (server.issue(), server.issue(), token());
     runtime
@@ -264,12 +264,12 @@ async fn a_running_agent_gets_a_rotated_credential_and_keeps_the_old_one_when_it
         .await;
     assert_eq!(first(&events, "credential_refused")["generation"], 2);
     assert!(files_with(root.path(), &[wrong]).is_empty());
-    assert!(!files_with(root.path(), &[old.clone()]).is_empty());
+    assert!(!files_with(root.path(), &[&old]).is_empty());
 
     assert_eq!(rotate(3, &new).await, 202);
     assert_eq!(rotate(2, &old).await, 409);
     until("the old token is gone", || {
-        files_with(root.path(), &[old.clone()]).is_empty()
+        files_with(root.path(), &[&old]).is_empty()
     })
     .await;
     server.revoke(&old);
@@ -283,7 +283,7 @@ async fn a_running_agent_gets_a_rotated_credential_and_keeps_the_old_one_when_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishing_pushes_what_the_remote_lacks_and_nothing_else() {
     let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
-    let text = r#"[ ! -e $1/change ] || cp $1/change change; [ ! -e $1/commit ] || git commit --quiet --allow-empty -m own"#;
+    let text = r"[ ! -e $1/change ] || cp $1/change change; [ ! -e $1/commit ] || git commit --quiet --allow-empty -m own";
     let runtime = start(&server, &root, text, folder.path()).await;
     let mut body = workspace(&server.url("r"), 1, &server.issue());
     body["branch"] = json!({ "name": "session/work", "strict": false });

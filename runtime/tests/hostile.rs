@@ -93,7 +93,7 @@ async fn neither_runs_with_the_token_nor_diverts_it() {
     assert!(attacker.seen().iter().all(|seen| seen.token.is_none()));
     let filtered = std::fs::read_to_string(loot.path().join("filtered")).expect("the filter ran");
     assert!(filtered.contains("prompt 2"));
-    assert!(files_with(loot.path(), &[second.clone()]).is_empty());
+    assert!(files_with(loot.path(), &[&second]).is_empty());
 
     let config = std::fs::read_to_string(repo.join(".git/config")).expect("text");
     assert!(!config.contains("pushurl"));

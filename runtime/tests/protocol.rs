@@ -84,13 +84,53 @@ async fn a_runtime_without_a_token_belongs_to_the_first_claim_of_its_boot() {
     assert_eq!(claim(&runtime, &other).await, 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_names_the_field_and_makes_nothing() {
+/// Every row is refused with this status and sentence, and makes nothing.
+async fn refuses(rows: Vec<(Method, &str, Value, u16, &str)>) {
     let root = Folder::new();
     let runtime = Runtime::start(root.path(), &[]).await;
-    let session = format!("/v1/sessions/{SESSION}");
-    let turn = format!("{session}/turns/{}", message(1));
-    let good_turn = json!({
+    for (method, path, body, status, expected) in rows {
+        let path = path
+            .replace("{session}", SESSION)
+            .replace("{message}", &message(1));
+        let (got, reply) = runtime.call(method, &path, Some(body)).await;
+        let got = (got.as_u16(), reply["message"].as_str());
+        assert_eq!(got, (status, Some(expected)), "{path}");
+        assert!(!runtime.session().exists(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_workspace_is_refused_by_field() {
+    let large = json!({ "repository": { "url": "x".repeat(1 << 20) } });
+    let rows = [
+        (json!([]), 400, "the body must be one JSON object"),
+        (json!({}), 400, "repository is missing"),
+        (
+            workspace("https://127.1/r.git", 1, "t"),
+            400,
+            "repository.url must name a public host",
+        ),
+        (
+            workspace("http://h/r.git", 1, "t"),
+            400,
+            "repository.url must start with https://",
+        ),
+        (
+            workspace("https://h/r.git", 1, "a b"),
+            400,
+            "credential.token must be 1 to 4096 printable ASCII characters without spaces",
+        ),
+        (large, 413, "the body must not be larger than 1 MiB"),
+    ];
+    let path = "/v1/sessions/{session}/workspace";
+    let rows = rows.map(|(body, status, expected)| (Method::PUT, path, body, status, expected));
+    refuses(rows.to_vec()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_bad_calls_are_refused_by_field() {
+    let turn = "/v1/sessions/{session}/turns/{message}";
+    let other_message = json!({
         "submission": 1,
         "generation": 1,
         "intent": {
@@ -99,124 +139,73 @@ async fn what_is_refused_names_the_field_and_makes_nothing() {
             "finalization": {},
         },
     });
-    let large = json!({ "repository": { "url": "x".repeat(1 << 20) } });
     let credential = json!({ "generation": 1, "credential": { "username": "u", "token": "t" } });
-    for (method, path, body, status, expected) in [
+    refuses(vec![
         (
             Method::PUT,
-            format!("{session}/workspace"),
-            json!([]),
-            400,
-            "the body must be one JSON object",
-        ),
-        (
-            Method::PUT,
-            format!("{session}/workspace"),
-            workspace("https://127.1/r.git", 1, "t"),
-            400,
-            "repository.url must name a public host",
-        ),
-        (
-            Method::PUT,
-            format!("{session}/workspace"),
-            workspace("http://h/r.git", 1, "t"),
-            400,
-            "repository.url must start with https://",
-        ),
-        (
-            Method::PUT,
-            format!("{session}/workspace"),
-            workspace("https://h/r.git", 1, "a b"),
-            400,
-            "credential.token must be 1 to 4096 printable ASCII characters without spaces",
-        ),
-        (
-            Method::PUT,
-            format!("{session}/workspace"),
-            large,
-            413,
-            "the body must not be larger than 1 MiB",
-        ),
-        (
-            Method::PUT,
-            "/v1/sessions/agent_x/workspace".to_owned(),
+            "/v1/sessions/agent_x/workspace",
             json!({}),
             400,
             "the session id must be agent_ followed by a UUID",
         ),
+        (Method::PUT, turn, json!({ "submission": -1 }), 400, "submission is malformed"),
         (
             Method::PUT,
-            turn.clone(),
-            json!({ "submission": -1 }),
-            400,
-            "submission is malformed",
-        ),
-        (
-            Method::PUT,
-            turn.clone(),
-            good_turn,
+            turn,
+            other_message,
             400,
             "intent.turn.messageId must be the path's message id",
         ),
         (
             Method::PUT,
-            format!("{session}/turns/msg_x"),
+            "/v1/sessions/{session}/turns/msg_x",
             json!({}),
             400,
             "messageId must match msg_ followed by 12 lowercase hex characters and 14 base62 characters",
         ),
         (
             Method::PUT,
-            format!("{session}/credential"),
+            "/v1/sessions/{session}/credential",
             credential,
             404,
             "there is no such session",
         ),
         (
             Method::POST,
-            format!("{turn}/interrupt"),
+            "/v1/sessions/{session}/turns/{message}/interrupt",
             json!({}),
             404,
             "there is no such session",
         ),
         (
             Method::PUT,
-            format!("{session}/attachments/..%2F..%2Fx"),
+            "/v1/sessions/{session}/attachments/..%2F..%2Fx",
             json!({}),
             400,
             "name must be 36 hexadecimal digits and dashes, a dot, and 1 to 10 lowercase letters or digits",
         ),
-        (
-            Method::PATCH,
-            turn.clone(),
-            json!({}),
-            404,
-            "there is no such route",
-        ),
-    ] {
-        let (got, reply) = runtime.call(method, &path, Some(body)).await;
-        assert_eq!(
-            (got.as_u16(), reply["message"].as_str()),
-            (status, Some(expected)),
-            "{path}"
-        );
-        assert!(!runtime.session().exists(), "{path}");
-    }
+        (Method::PATCH, turn, json!({}), 404, "there is no such route"),
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_resolves_to_a_private_address_is_refused_for_good() {
-    let (server, root) = (GitServer::start().await, Folder::new());
-    let runtime = Runtime::start(root.path(), &[]).await;
-    // This machine's own name resolves to one of its private addresses, whatever the resolver is.
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("there is a name");
-    let url = format!("https://{}/r.git", name.trim());
-    runtime.put_workspace(workspace(&url, 1, "token")).await;
-    runtime.put_turn(1, 1, 1, json!({})).await;
-    let events = runtime.wait_for("error", 1).await;
-    let failure = &events.last().expect("there is one")["event"]["failure"];
-    assert_eq!(failure["code"], "invalid_delivery_request");
-    assert!(server.seen().is_empty());
+async fn a_store_is_used_by_one_runtime() {
+    let root = Folder::new();
+    let _runtime = Runtime::start(root.path(), &[]).await;
+    let output = Command::new(env!("CARGO_BIN_EXE_workspace-runtime"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").expect("there is a PATH"))
+        .env("PORT", "0")
+        .env("WORKSPACE_ROOT", root.path())
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        stderr.lines().last(),
+        Some("WORKSPACE_ROOT is in use by another runtime")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -272,7 +261,7 @@ async fn a_deleted_session_is_gone_for_good() {
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert!(support::processes_of(&runtime.store).is_empty());
     assert!(!runtime.session().exists());
-    assert!(files_with(root.path(), &[good.clone()]).is_empty());
+    assert!(files_with(root.path(), &[&good]).is_empty());
     assert_eq!(runtime.signal(Signal::TERM).await, Some(0));
 
     let runtime = Runtime::start(root.path(), &env).await;

@@ -46,7 +46,7 @@ async fn a_kill_in_mid_clone_leaves_nothing() {
         .map(|entry| entry.expect("it is readable").file_name())
         .collect();
     assert_eq!(names, ["runtime"]);
-    assert!(support::files_with(root.path(), &[good.clone()]).is_empty());
+    assert!(support::files_with(root.path(), &[&good]).is_empty());
     let failure = first(&runtime.wait_for("error", 1).await, "error")["failure"].clone();
     assert_eq!(
         (&failure["stage"], &failure["code"]),

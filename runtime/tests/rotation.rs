@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 use support::git_server::{GitServer, git};
 use support::process_scan::ProcessScan;
-use support::runtime::{Runtime, types, workspace};
+use support::runtime::{Runtime, first, types, workspace};
 use support::{Folder, files_with};
 
 /// A token in every form that is searched for.
@@ -32,82 +34,22 @@ async fn start(server: &GitServer, root: &Folder, mode: &str) -> Runtime {
 
 async fn story(mode: &str) {
     let (server, root) = (GitServer::start().await, Folder::new());
-    let (first, second) = (server.issue(), server.issue());
-    let scan = ProcessScan::start([forms(&first), forms(&second)].concat());
+    let (old, new) = (server.issue(), server.issue());
+    let scan = ProcessScan::start([forms(&old), forms(&new)].concat());
     let runtime = start(&server, &root, mode).await;
-    let url = server.url("r");
-
-    runtime.put_workspace(workspace(&url, 1, &first)).await;
-    runtime.put_turn(1, 1, 1, json!({})).await;
-    let events = runtime.wait_for("complete", 1).await;
-    assert_eq!(
-        types(&events),
-        ["ready", "kilocode", "kilocode", "complete"]
-    );
-    let ready = events
-        .iter()
-        .find(|event| event["event"]["type"] == "ready")
-        .expect("it is there");
-    assert_eq!(
-        (&ready["event"]["cold"], &ready["event"]["branch"]),
-        (&json!(true), &json!("main"))
-    );
-    let notes = runtime.repo().join("NOTES.md");
-    assert_eq!(
-        std::fs::read_to_string(&notes).expect("the agent ran"),
-        "prompt 1\n"
-    );
-
-    server.revoke(&first);
+    first_turn(&server, &runtime, &old).await;
+    server.revoke(&old);
     server.forget();
-    runtime.put_workspace(workspace(&url, 2, &second)).await;
-    runtime
-        .put_turn(2, 2, 2, json!({ "autoCommit": true }))
-        .await;
-    let events = runtime.wait_for("complete", 2).await;
-    let events: Vec<_> = events
-        .into_iter()
-        .skip_while(|event| event["event"]["type"] != "complete")
-        .skip(1)
-        .collect();
-    assert_eq!(
-        types(&events),
-        [
-            "ready",
-            "kilocode",
-            "kilocode",
-            "autocommit_started",
-            "autocommit_completed",
-            "complete"
-        ]
-    );
-    let ready = events
-        .iter()
-        .find(|event| event["event"]["type"] == "ready")
-        .expect("it is there");
-    assert_eq!(
-        (&ready["event"]["cold"], &ready["event"]["generation"]),
-        (&json!(false), &json!(2))
-    );
-    let completed = events
-        .iter()
-        .find(|event| event["event"]["type"] == "autocommit_completed")
-        .expect("it is there");
-    assert_eq!(completed["event"]["pushed"], true);
-    assert_eq!(
-        completed["event"]["commit"].as_str(),
-        server.branch("r", "main").as_deref()
-    );
-    let pushed = git(&server.path("r"), &["show", "main:NOTES.md"]);
-    assert_eq!(pushed, "prompt 1\nprompt 2");
+    follow_up(&server, &runtime, &new).await;
 
     let used: Vec<_> = server
         .seen()
         .into_iter()
         .filter_map(|seen| seen.token)
         .collect();
+    let is_new = |token: &String| *token == new;
     assert!(
-        !used.is_empty() && used.iter().all(|token| *token == second),
+        !used.is_empty() && used.iter().all(is_new),
         "only the second token is used"
     );
 
@@ -118,42 +60,93 @@ async fn story(mode: &str) {
         &runtime.repo(),
         &["push", "--quiet", "origin", "HEAD:refs/heads/by-agent"],
     );
-    let leaks = scan.finish();
+    let findings = scan.finish();
 
     assert!(
-        files_with(root.path(), &forms(&first)).is_empty(),
+        files_with(root.path(), &forms(&old)).is_empty(),
         "the first token is in no file"
     );
-    let holders = files_with(root.path(), &forms(&second));
+    let holders = files_with(root.path(), &forms(&new));
     let inside: Vec<_> = holders
         .iter()
         .filter(|path| path.starts_with(runtime.repo()))
         .collect();
+    let url = server.url("r");
     if mode == "helper" {
         assert_eq!(origin, url);
         assert!(inside.is_empty(), "{inside:?}");
-        assert!(leaks.transports > 0, "the scan saw git at work");
-        assert!(leaks.leaks.is_empty(), "{:?}", leaks.leaks);
+        assert!(findings.transports > 0, "the scan saw git at work");
+        assert!(findings.leaks.is_empty(), "{:?}", findings.leaks);
     } else {
-        let authenticated = url.replace(
-            "http://",
-            &format!("http://x-access-token:{}@", forms(&second)[1]),
-        );
-        assert_eq!(origin, authenticated);
+        let userinfo = format!("http://x-access-token:{}@", forms(&new)[1]);
+        assert_eq!(origin, url.replace("http://", &userinfo));
         assert_eq!(inside, [&runtime.repo().join(".git/config")]);
     }
     let log = runtime.log();
-    for form in [forms(&first), forms(&second)].concat() {
+    for form in [forms(&old), forms(&new)].concat() {
         assert!(!log.contains(&form), "the log is clean");
     }
     for path in holders {
-        use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(&path)
             .expect("it is there")
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{}", path.display());
     }
+}
+
+async fn first_turn(server: &GitServer, runtime: &Runtime, token: &str) {
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, token))
+        .await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    let events = runtime.wait_for("complete", 1).await;
+    assert_eq!(
+        types(&events),
+        ["ready", "kilocode", "kilocode", "complete"]
+    );
+    let ready = first(&events, "ready");
+    assert_eq!(
+        (&ready["cold"], &ready["branch"]),
+        (&json!(true), &json!("main"))
+    );
+    let notes = runtime.repo().join("NOTES.md");
+    assert_eq!(
+        std::fs::read_to_string(&notes).expect("the agent ran"),
+        "prompt 1\n"
+    );
+}
+
+async fn follow_up(server: &GitServer, runtime: &Runtime, token: &str) {
+    let known = runtime.events(0, 0).await.len();
+    runtime
+        .put_workspace(workspace(&server.url("r"), 2, token))
+        .await;
+    runtime
+        .put_turn(2, 2, 2, json!({ "autoCommit": true }))
+        .await;
+    let events = runtime.wait_for("complete", 2).await.split_off(known);
+    let commit = ["autocommit_started", "autocommit_completed"];
+    let expected = [
+        &["ready", "kilocode", "kilocode"],
+        &commit[..],
+        &["complete"],
+    ]
+    .concat();
+    assert_eq!(types(&events), expected);
+    let ready = first(&events, "ready");
+    assert_eq!(
+        (&ready["cold"], &ready["generation"]),
+        (&json!(false), &json!(2))
+    );
+    let completed = first(&events, "autocommit_completed");
+    assert_eq!(completed["pushed"], true);
+    assert_eq!(
+        completed["commit"].as_str(),
+        server.branch("r", "main").as_deref()
+    );
+    let pushed = git(&server.path("r"), &["show", "main:NOTES.md"]);
+    assert_eq!(pushed, "prompt 1\nprompt 2");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

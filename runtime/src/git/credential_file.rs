@@ -13,6 +13,9 @@ use crate::store::files;
 /// Largest file in bytes: a user name, a token, and JSON around them.
 const BYTES_MAX: u64 = 16 * 1024;
 
+/// Permission bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
+
 /// Writes a credential, replacing the file as a whole.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub fn read(path: &Path) -> io::Result<Credential> {
         .open(path)?;
     let metadata = file.metadata()?;
     let is_private = metadata.is_file()
-        && metadata.mode() & 0o077 == 0
+        && metadata.mode() & OTHERS == 0
         && metadata.uid() == rustix::process::geteuid().as_raw();
     if !is_private {
         return Err(io::ErrorKind::InvalidData.into());

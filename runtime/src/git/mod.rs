@@ -2,6 +2,7 @@
 
 pub mod classify;
 pub mod config_file;
+mod config_parser;
 pub mod credential_file;
 pub mod credential_helper;
 pub mod plan;

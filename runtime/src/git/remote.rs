@@ -59,7 +59,25 @@ fn check(mut addresses: Vec<IpAddr>, is_development: bool) -> Result<Vec<IpAddr>
 mod tests {
     use std::net::IpAddr;
 
-    use super::{ResolveError, check};
+    use cloud_agent_wire::{AllowedHosts, GitUrl};
+
+    use super::{ResolveError, check, resolve};
+
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_an_address_is_not() {
+        let allowed = AllowedHosts::parse("localhost:8080,127.0.0.1:8080").expect("it is valid");
+        for (url, is_name) in [
+            ("http://localhost:8080/r", true),
+            ("http://127.0.0.1:8080/r", false),
+        ] {
+            let url = GitUrl::parse(url, &allowed).expect("it is allowed");
+            let addresses = resolve(&url)
+                .await
+                .expect("every machine knows its own name");
+            assert_eq!(!addresses.is_empty(), is_name);
+            assert!(addresses.iter().all(IpAddr::is_loopback));
+        }
+    }
 
     #[test]
     fn a_single_private_address_refuses_the_name() {

@@ -42,7 +42,7 @@ pub struct Remote<'a> {
     settings: Vec<String>,
 }
 
-impl<'a> Git<'a> {
+impl Git<'_> {
     /// Resolves and checks the remote. With `credential_file`, its helper logs in.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, fchown};
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -84,7 +84,7 @@ async fn receive(body: Body, path: &FilePath, agent: Option<u32>) -> Result<(), 
 
 fn put_in_place(
     from: &FilePath,
-    folder: &PathBuf,
+    folder: &FilePath,
     name: &str,
     agent: Option<u32>,
 ) -> io::Result<()> {

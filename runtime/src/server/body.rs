@@ -94,9 +94,7 @@ mod tests {
             );
         }
         let turn = r#"{"submission":1,"generation":1,"intent":{"turn":{"type":"prompt","messageId":"canary","prompt":"p"}}}"#;
-        let error = parse::<PutTurn>(turn.as_bytes())
-            .err()
-            .expect("the id is invalid");
+        let error = parse::<PutTurn>(turn.as_bytes()).expect_err("the id is invalid");
         assert!(!format!("{error:?}").contains("canary"), "{error:?}");
     }
 }

@@ -59,7 +59,10 @@ impl Session {
         };
         prove(&git, &spec.url, spec.credential.as_ref()).await?;
         let old_tokens = self.secrets.old_tokens(spec.credential.as_ref());
-        let old_tokens: Vec<&str> = old_tokens.iter().map(|token| token.expose()).collect();
+        let old_tokens: Vec<&str> = old_tokens
+            .iter()
+            .map(cloud_agent_wire::Secret::expose)
+            .collect();
         let put = || {
             let credential = spec.credential.as_ref();
             install(

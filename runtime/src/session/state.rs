@@ -248,3 +248,174 @@ impl State {
         self.waiting.remove(&message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cloud_agent_wire::branch_name::BranchKind;
+    use cloud_agent_wire::{
+        AllowedHosts, Author, Failure, FailureSubtype, Generation, GitUrl, MessageId, PutTurn,
+        Submission, TurnReply, TurnState,
+    };
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Stale, State, Step, TurnDecision};
+    use crate::git::run::setup_failure;
+    use crate::store::records::TurnRecord;
+    use crate::workspace::prepare::Ready;
+    use crate::workspace::spec::Spec;
+
+    fn spec(generation: u64) -> Spec {
+        Spec {
+            url: GitUrl::parse("https://h/r", &AllowedHosts::default()).expect("it is valid"),
+            author: Author {
+                name: "n".to_owned(),
+                email: "e".to_owned(),
+            },
+            branch: "main".to_owned(),
+            branch_kind: BranchKind::Branch,
+            strict: false,
+            shallow: false,
+            setup_commands: Vec::new(),
+            env: BTreeMap::new(),
+            generation: Generation::new(generation),
+            credential: None,
+        }
+    }
+
+    fn message(number: u32) -> MessageId {
+        format!("msg_0123456789ab{number:014}")
+            .parse()
+            .expect("it is valid")
+    }
+
+    fn turn(number: u32, submission: u64, generation: u64) -> PutTurn {
+        serde_json::from_value(json!({
+            "submission": submission,
+            "generation": generation,
+            "intent": {
+                "turn": { "type": "prompt", "messageId": message(number), "prompt": "p" },
+                "agent": { "mode": "code", "model": "m" },
+                "finalization": {},
+            },
+        }))
+        .expect("it is a turn")
+    }
+
+    fn ready(generation: u64) -> Ready {
+        Ready {
+            generation: Generation::new(generation),
+            cold: false,
+        }
+    }
+
+    fn failed(generation: u64) -> Failure {
+        let subtype = FailureSubtype::GitAuthenticationFailed;
+        setup_failure(subtype, Generation::new(generation), String::new())
+    }
+
+    /// What comes next, as a word and the message that it is about.
+    fn next(state: &mut State) -> (&'static str, Option<MessageId>) {
+        match state.next(&CancellationToken::new()) {
+            Step::Prepare(..) => ("prepare", None),
+            Step::Run { turn, .. } => ("run", Some(turn.message_id)),
+            Step::Refuse(turn, _) => ("refuse", Some(turn.message_id)),
+            Step::Idle => ("idle", None),
+        }
+    }
+
+    #[test]
+    fn the_newest_credential_is_prepared_before_any_turn_runs() {
+        for (spec_generation, ready, failed, turn_generation, expected) in [
+            (None, None, None, 1, "idle"),
+            (Some(1), None, None, 1, "prepare"),
+            (Some(2), Some(ready(1)), None, 1, "prepare"),
+            (Some(2), Some(ready(1)), Some(failed(1)), 1, "prepare"),
+            (Some(1), Some(ready(1)), None, 1, "run"),
+            (Some(1), Some(ready(1)), None, 2, "idle"),
+            (Some(2), Some(ready(1)), Some(failed(2)), 1, "run"),
+            (Some(2), Some(ready(1)), Some(failed(2)), 2, "refuse"),
+            (Some(1), None, Some(failed(1)), 1, "refuse"),
+            (Some(1), None, Some(failed(1)), 2, "idle"),
+        ] {
+            let mut state = State::new(Generation::default());
+            if let Some(generation) = spec_generation {
+                state
+                    .put_workspace(spec(generation))
+                    .expect("it is not stale");
+            }
+            (state.ready, state.failed) = (ready, failed);
+            state.wait(&message(1), turn(1, 1, turn_generation));
+            let row = format!("{spec_generation:?} {ready:?} {turn_generation}");
+            assert_eq!(next(&mut state).0, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn turns_run_in_the_order_they_came() {
+        let mut state = State::new(Generation::default());
+        state.put_workspace(spec(1)).expect("it is not stale");
+        state.ready = Some(ready(1));
+        for (number, generation) in [(1, 2), (2, 1), (3, 1)] {
+            state.wait(&message(number), turn(number, 1, generation));
+        }
+        assert_eq!(next(&mut state), ("run", Some(message(2))));
+        assert_eq!(next(&mut state), ("run", Some(message(3))));
+        assert_eq!(next(&mut state), ("idle", None));
+        state.put_workspace(spec(2)).expect("it is not stale");
+        state.ready = Some(ready(2));
+        assert_eq!(next(&mut state), ("run", Some(message(1))));
+    }
+
+    #[test]
+    fn generations_only_rise_and_a_repeat_tries_a_failed_one_again() {
+        let mut state = State::new(Generation::new(3));
+        assert_eq!(state.put_workspace(spec(2)), Err(Stale));
+        assert_eq!(state.put_workspace(spec(3)), Ok(()));
+        state.failed = Some(failed(3));
+        assert_eq!(next(&mut state).0, "idle");
+        assert_eq!(state.put_workspace(spec(3)), Ok(()));
+        assert_eq!(next(&mut state).0, "prepare");
+        let preparing = state.preparing.clone().expect("it prepares").1;
+        assert_eq!(state.put_workspace(spec(3)), Ok(()));
+        assert!(!preparing.is_cancelled());
+        assert_eq!(state.put_workspace(spec(4)), Ok(()));
+        assert!(preparing.is_cancelled());
+    }
+
+    #[test]
+    fn a_started_agent_decides_for_every_later_submission() {
+        for (recorded, state, started, submission, expected) in [
+            (2, TurnState::Waiting, false, 1, Some(2)),
+            (2, TurnState::Waiting, false, 2, Some(2)),
+            (2, TurnState::Waiting, false, 3, None),
+            (2, TurnState::Running, true, 3, Some(2)),
+            (2, TurnState::Completed, true, 3, Some(2)),
+            (2, TurnState::Failed, true, 3, Some(2)),
+            (2, TurnState::Failed, false, 2, Some(2)),
+            (2, TurnState::Failed, false, 3, None),
+            (2, TurnState::Interrupted, false, 3, Some(2)),
+        ] {
+            let record = TurnRecord {
+                message_id: message(1),
+                submission: Submission::new(recorded),
+                state,
+                started,
+            };
+            let decision = State::new(Generation::default()).decide_turn(
+                &message(1),
+                Submission::new(submission),
+                Some(&record),
+            );
+            let expected = expected.map_or(TurnDecision::Wait, |submission| {
+                TurnDecision::Answer(TurnReply {
+                    submission: Submission::new(submission),
+                    state,
+                })
+            });
+            assert_eq!(decision, expected, "{state:?} {started} {submission}");
+        }
+    }
+}

@@ -148,7 +148,7 @@ mod tests {
         write_turn(&paths, &waiting).expect("it is written");
         assert_eq!(
             open_turns(&paths).expect("they are read"),
-            [waiting.clone()]
+            [record(1, TurnState::Waiting)]
         );
         // A crash between the two steps of ending a turn leaves both files.
         write(&paths.turn(id), &failed).expect("it is written");

@@ -48,7 +48,7 @@ pub async fn check_out(
     let words = plan::checkout(&spec.branch, &start);
     let mut progress = reporter.progress(PrepareStep::Checkout);
     git.local(Operation::Checkout, repo, words, |piece| {
-        progress.feed(piece)
+        progress.feed(piece);
     })
     .await?;
     Ok(())

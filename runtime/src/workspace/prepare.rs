@@ -14,7 +14,7 @@ use crate::git::progress::ProgressParser;
 use crate::git::run::{Git, StepError, blocking, setup_failure};
 use crate::journal::Journal;
 use crate::limits::PROGRESS_INTERVAL;
-use crate::store::files::lock;
+use crate::store::files::{self, lock};
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, WorkspaceRecord};
 
@@ -75,11 +75,16 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
         Ok(result) => result,
         Err(_) => Err(StepError::Failed(overdue(preparation))),
     };
-    if result.is_err() && !is_warm {
+    if result.is_err() {
         let paths = preparation.paths.clone();
-        blocking(move || cold::remove(&paths))
-            .await
-            .map_err(|error| git.disk_failed(&error))?;
+        blocking(move || {
+            if !is_warm {
+                cold::remove(&paths)?;
+            }
+            files::remove_file(&paths.candidate_credential())
+        })
+        .await
+        .map_err(|error| git.disk_failed(&error))?;
     }
     result
 }

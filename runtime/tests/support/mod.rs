@@ -71,7 +71,7 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Every file below a folder whose content holds one of the needles. Links are not followed.
-pub fn files_with(folder: &Path, needles: &[String]) -> Vec<PathBuf> {
+pub fn files_with(folder: &Path, needles: &[impl AsRef<str>]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder is readable") {
         let path = entry.expect("the entry is readable").path();
@@ -81,7 +81,10 @@ pub fn files_with(folder: &Path, needles: &[String]) -> Vec<PathBuf> {
         } else if metadata.is_file() {
             let content = std::fs::read(&path).expect("the file is readable");
             let content = String::from_utf8_lossy(&content);
-            if needles.iter().any(|needle| content.contains(needle)) {
+            if needles
+                .iter()
+                .any(|needle| content.contains(needle.as_ref()))
+            {
                 found.push(path);
             }
         }

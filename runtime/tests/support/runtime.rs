@@ -75,10 +75,11 @@ impl Runtime {
             client,
             log,
         };
-        runtime.store = runtime.health().await["storeId"]
+        let health = runtime.health().await;
+        health["storeId"]
             .as_str()
             .expect("it is text")
-            .to_owned();
+            .clone_into(&mut runtime.store);
         runtime
     }
 
