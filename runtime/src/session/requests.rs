@@ -146,7 +146,7 @@ impl Session {
                 tracing::info!(sessionId = %self.id, messageId = %message, "interrupting the turn");
                 cancel.cancel();
             }
-            state.take_waiting(message)
+            state.interrupt_waiting(message)
         };
         if let Some(turn) = waiting {
             self.end(message, turn.submission, End::Interrupted).await;

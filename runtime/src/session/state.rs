@@ -242,6 +242,19 @@ impl State {
         self.waiting.remove(message)
     }
 
+    /// Takes a turn out of the queue because it is to be stopped. A preparation that no other turn waits for is
+    /// abandoned with it; the next workspace request begins another.
+    pub fn interrupt_waiting(&mut self, message: &MessageId) -> Option<Waiting> {
+        let turn = self.take_waiting(message)?;
+        if let Some((_, cancel)) = &self.preparing
+            && self.queue.is_empty()
+        {
+            cancel.cancel();
+            self.spec = None;
+        }
+        Some(turn)
+    }
+
     /// Takes any turn out of the queue.
     pub fn take_any_waiting(&mut self) -> Option<Waiting> {
         let message = self.queue.pop_front()?;
@@ -383,6 +396,25 @@ mod tests {
         assert!(!preparing.is_cancelled());
         assert_eq!(state.put_workspace(spec(4)), Ok(()));
         assert!(preparing.is_cancelled());
+    }
+
+    #[test]
+    fn an_interrupt_abandons_a_preparation_that_nobody_else_waits_for() {
+        let mut state = State::new(Generation::default());
+        state.put_workspace(spec(1)).expect("it is not stale");
+        for number in [1, 2] {
+            state.wait(&message(number), turn(number, 1, 1));
+        }
+        assert_eq!(next(&mut state).0, "prepare");
+        let preparing = state.preparing.clone().expect("it prepares").1;
+        assert!(state.interrupt_waiting(&message(1)).is_some());
+        assert!(!preparing.is_cancelled());
+        assert!(state.interrupt_waiting(&message(2)).is_some());
+        assert!(preparing.is_cancelled());
+        state.preparing = None;
+        assert_eq!(next(&mut state).0, "idle");
+        assert_eq!(state.put_workspace(spec(1)), Ok(()));
+        assert_eq!(next(&mut state).0, "prepare");
     }
 
     #[test]
