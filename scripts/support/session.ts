@@ -36,6 +36,7 @@ export interface CredentialView {
   updatedAt: number;
   messageId?: string;
   fingerprint: string;
+  waitingSince?: number;
 }
 
 /** What `getSession` answers, as far as it is used here. */
