@@ -19,6 +19,8 @@ pub struct Context {
     pub store: Store,
     /// Names this process.
     pub boot_id: BootId,
+    /// Names the machine's boot.
+    pub machine_boot: String,
     /// The git program.
     pub git: PathBuf,
     /// Its version.

@@ -81,6 +81,9 @@ fn run(config: Config) -> Result<(), Failed> {
     })
 }
 
+/// Changes with every boot of the machine.
+const MACHINE_BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
 /// No memory of this process or its children lands in a core file, and other processes of its user cannot read
 /// its memory and environment.
 fn harden() -> io::Result<()> {
@@ -114,10 +117,14 @@ fn context(config: Config) -> Result<Arc<Context>, Failed> {
         .to_string()
         .parse()
         .map_err(|error| Failed::system("there is no boot id", &error))?;
+    let machine_boot = std::fs::read_to_string(MACHINE_BOOT)
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| Failed::system("the machine's boot id is unknown", &error))?;
     Ok(Arc::new(Context {
         config,
         store,
         boot_id,
+        machine_boot,
         git,
         git_version,
         program,

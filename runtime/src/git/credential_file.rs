@@ -8,7 +8,7 @@ use std::path::Path;
 use cloud_agent_wire::Credential;
 use rustix::fs::OFlags;
 
-use crate::store::files;
+use crate::store::files::{self, Durability};
 
 /// Largest file in bytes: a user name, a token, and JSON around them.
 const BYTES_MAX: u64 = 16 * 1024;
@@ -16,12 +16,18 @@ const BYTES_MAX: u64 = 16 * 1024;
 /// Permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Writes a credential, replacing the file as a whole.
+/// Writes a credential, replacing the file as a whole. After a power failure the workspace is proved anew, so the
+/// file need not survive one.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn write(path: &Path, credential: &Credential, user: Option<u32>) -> io::Result<()> {
-    files::replace_owned_by(path, &serde_json::to_vec(credential)?, user)
+    files::replace(
+        path,
+        &serde_json::to_vec(credential)?,
+        user,
+        Durability::Process,
+    )
 }
 
 /// Reads a credential, if the file is private to the user who asks.

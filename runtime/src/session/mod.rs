@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::journal::Journal;
-use crate::store::files::lock;
+use crate::store::files::{Durability, lock};
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, WorkspaceRecord};
 
@@ -62,12 +62,14 @@ impl Session {
     ) -> io::Result<Arc<Self>> {
         let paths = context.store.session(&id);
         let seen: Option<Generation> = records::read(&paths.generation())?;
+        let workspace: Option<WorkspaceRecord> = records::read(&paths.workspace_record())?;
+        let in_force = workspace.map(|record| record.generation);
         let session = Arc::new(Self {
             id,
             paths,
             journal: Arc::new(journal),
             context: Arc::clone(context),
-            state: Mutex::new(State::new(seen.unwrap_or_default())),
+            state: Mutex::new(State::new(seen.max(in_force).unwrap_or_default())),
             secrets: Arc::new(Secrets::default()),
             turns: tokio::sync::Mutex::new(()),
             credential: tokio::sync::Mutex::new(()),
@@ -118,6 +120,7 @@ impl Session {
                         published,
                         ..record
                     },
+                    Durability::Content,
                 )
             }
             None => Ok(()),

@@ -34,6 +34,8 @@ fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
     context.store.create_session(id)?;
     files::remove_temporaries(paths.base())?;
     files::remove_temporaries(&paths.runtime())?;
+    files::remove_temporaries(&paths.open_turns())?;
+    files::remove_temporaries(&paths.agent_credential_folder())?;
     if records::read::<WorkspaceRecord>(&paths.workspace_record())?.is_none() {
         cold::remove(&paths)?;
     }

@@ -10,7 +10,7 @@ use cloud_agent_wire::{
 use super::Session;
 use super::rotation::rotate;
 use super::state::{Stale, TurnDecision};
-use crate::store::files::lock;
+use crate::store::files::{Durability, lock};
 use crate::store::records;
 use crate::turn::run::End;
 use crate::workspace::spec::Spec;
@@ -164,7 +164,7 @@ impl Session {
     /// Writes down the newest generation, so that no restart goes back behind it.
     fn remember(&self, seen: Generation, generation: Generation) -> io::Result<()> {
         if generation > seen {
-            records::write(&self.paths.generation(), &generation)?;
+            records::write(&self.paths.generation(), &generation, Durability::Content)?;
         }
         Ok(())
     }

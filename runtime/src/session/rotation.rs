@@ -7,7 +7,7 @@ use cloud_agent_wire::{Failure, FailureSubtype, Generation, RuntimeEvent};
 
 use super::Session;
 use crate::git::run::{Git, StepError};
-use crate::store::files::lock;
+use crate::store::files::{Durability, lock};
 use crate::store::records::{self, WorkspaceRecord};
 use crate::workspace::credential::{install, prove};
 use crate::workspace::prepare::Ready;
@@ -81,6 +81,7 @@ impl Session {
                         generation,
                         ..record
                     },
+                    Durability::Content,
                 )?;
             }
             Ok(())

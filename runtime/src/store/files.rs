@@ -32,33 +32,50 @@ pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Replaces a private file as a whole: readers see the old or the new content, also after a power failure.
-///
-/// # Errors
-/// Those of the file system; the old content is then still there.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_owned_by(path, content, None)
+/// What a replaced file survives. The death of the process it always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A power failure may bring the old content back, or leave none.
+    Process,
+    /// A power failure may bring the old content back.
+    Content,
+    /// Nothing brings the old content back.
+    Power,
 }
 
-/// As [`replace`], and gives the file to a user.
+/// Replaces a private file as a whole: readers see the old or the new content. With `user`, gives it to that user.
 ///
 /// # Errors
 /// Those of the file system; the old content is then still there.
-pub fn replace_owned_by(path: &Path, content: &[u8], user: Option<u32>) -> io::Result<()> {
+pub fn replace(
+    path: &Path,
+    content: &[u8],
+    user: Option<u32>,
+    durability: Durability,
+) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = directory.join(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4()));
-    let written = write_new(&temporary, content, user).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, content, user, durability)
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    File::open(directory)?.sync_all()
+    match durability {
+        Durability::Power => File::open(directory)?.sync_all(),
+        Durability::Process | Durability::Content => Ok(()),
+    }
 }
 
 /// Names of files that a crash may leave behind begin with this.
 pub const TEMPORARY_PREFIX: &str = "temporary-";
 
-fn write_new(path: &Path, content: &[u8], user: Option<u32>) -> io::Result<()> {
+fn write_new(
+    path: &Path,
+    content: &[u8],
+    user: Option<u32>,
+    durability: Durability,
+) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -68,7 +85,10 @@ fn write_new(path: &Path, content: &[u8], user: Option<u32>) -> io::Result<()> {
     if user.is_some() {
         std::os::unix::fs::fchown(&file, user, user)?;
     }
-    file.sync_all()
+    match durability {
+        Durability::Process => Ok(()),
+        Durability::Content | Durability::Power => file.sync_all(),
+    }
 }
 
 /// Removes a file; one that is not there is as good.

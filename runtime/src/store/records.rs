@@ -8,7 +8,7 @@ use cloud_agent_wire::{Generation, MessageId, Submission, TurnState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use super::files::{self, Durability};
 use super::paths::SessionPaths;
 
 /// Says that a workspace is complete, and what it is a workspace of.
@@ -19,6 +19,9 @@ pub struct WorkspaceRecord {
     pub url: String,
     /// The credential generation that the remote accepted.
     pub generation: Generation,
+    /// The machine's boot in which this was written. Another one means that the machine may have lost what was not
+    /// yet on its disk, so the credential is proved and put into force anew.
+    pub machine_boot: String,
     /// The newest commit of the workspace that the remote is known to have.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub published: Option<String>,
@@ -57,12 +60,12 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     }
 }
 
-/// Writes a record so that it survives a power failure.
+/// Writes a record.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
-    files::replace(path, &serde_json::to_vec(record)?)
+pub fn write<T: Serialize>(path: &Path, record: &T, durability: Durability) -> io::Result<()> {
+    files::replace(path, &serde_json::to_vec(record)?, None, durability)
 }
 
 /// The record of a turn; `None` when the turn was never put.
@@ -80,17 +83,20 @@ pub fn read_turn(paths: &SessionPaths, message: &MessageId) -> io::Result<Option
     })
 }
 
-/// Writes a turn's record where its state belongs.
+/// Writes a turn's record where its state belongs. That the agent was started survives a power failure; anything
+/// else may be repeated after one.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn write_turn(paths: &SessionPaths, record: &TurnRecord) -> io::Result<()> {
     let open = paths.open_turn(&record.message_id);
     if record.is_over() {
-        write(&paths.turn(&record.message_id), record)?;
+        write(&paths.turn(&record.message_id), record, Durability::Content)?;
         files::remove_file(&open)
+    } else if record.started {
+        write(&open, record, Durability::Power)
     } else {
-        write(&open, record)
+        write(&open, record, Durability::Process)
     }
 }
 
@@ -101,7 +107,11 @@ pub fn write_turn(paths: &SessionPaths, record: &TurnRecord) -> io::Result<()> {
 pub fn open_turns(paths: &SessionPaths) -> io::Result<Vec<TurnRecord>> {
     let mut records = Vec::new();
     for entry in fs::read_dir(paths.open_turns())? {
-        let Some(open) = read::<TurnRecord>(&entry?.path())? else {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let Some(open) = read::<TurnRecord>(&path)? else {
             continue;
         };
         match read_turn(paths, &open.message_id)? {
@@ -119,7 +129,7 @@ mod tests {
     use cloud_agent_wire::{Submission, TurnState};
 
     use super::{TurnRecord, open_turns, read_turn, write, write_turn};
-    use crate::store::files;
+    use crate::store::files::{self, Durability};
     use crate::store::paths::SessionPaths;
 
     #[test]
@@ -151,7 +161,7 @@ mod tests {
             [record(1, TurnState::Waiting)]
         );
         // A crash between the two steps of ending a turn leaves both files.
-        write(&paths.turn(id), &failed).expect("it is written");
+        write(&paths.turn(id), &failed, Durability::Process).expect("it is written");
         assert_eq!(
             read_turn(&paths, id).expect("it is read"),
             Some(failed.clone())

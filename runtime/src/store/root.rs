@@ -9,7 +9,7 @@ use cloud_agent_wire::{SessionId, StoreId};
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
-use super::files;
+use super::files::{self, Durability};
 use super::paths::SessionPaths;
 
 /// An open store. No other process uses it while this value lives.
@@ -96,7 +96,7 @@ impl Store {
     /// # Errors
     /// Those of the file system.
     pub fn bury(&self, id: &SessionId) -> io::Result<()> {
-        files::replace(&self.tombstone(id), b"")
+        files::replace(&self.tombstone(id), b"", None, Durability::Power)
     }
 
     fn tombstone(&self, id: &SessionId) -> PathBuf {
@@ -118,7 +118,7 @@ fn store_id(path: &Path) -> io::Result<StoreId> {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the store id is damaged")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = Uuid::new_v4().to_string();
-            files::replace(path, text.as_bytes())?;
+            files::replace(path, text.as_bytes(), None, Durability::Power)?;
             text.parse().map_err(io::Error::other)
         }
         Err(error) => Err(error),

@@ -19,7 +19,7 @@ use crate::git::classify::Operation;
 use crate::git::run::{StepError, blocking};
 use crate::git::{credential_file, plan};
 use crate::process::{self, Job};
-use crate::store::files;
+use crate::store::files::{self, Durability};
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, WorkspaceRecord};
 
@@ -66,10 +66,11 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
     let record = WorkspaceRecord {
         url: spec.url.as_str().to_owned(),
         generation: spec.generation,
+        machine_boot: context.machine_boot.clone(),
         published,
     };
     let path = paths.workspace_record();
-    blocking(move || records::write(&path, &record))
+    blocking(move || records::write(&path, &record, Durability::Power))
         .await
         .map_err(disk)?;
     Ok(Ready {

@@ -107,7 +107,7 @@ impl Writer {
             Ok(true)
         });
         match result {
-            Ok(true) => Ok(rustix::fs::fsync(folder)?),
+            Ok(true) => Ok(()),
             Ok(false) => Ok(unlinkat(folder, &*lock_name, AtFlags::empty())?),
             Err(error) => {
                 let _ = unlinkat(folder, &*lock_name, AtFlags::empty());

@@ -5,6 +5,7 @@ use cloud_agent_wire::PrepareStep;
 use super::credential::{install, prove};
 use super::prepare::{Preparation, Ready};
 use crate::git::run::StepError;
+use crate::store::files::Durability;
 use crate::store::records::{self, WorkspaceRecord};
 
 /// Proves a new credential against the remote and puts it into force. Nothing else of the workspace changes: no
@@ -24,7 +25,7 @@ pub async fn prepare(
         ..
     } = *preparation;
     let git = preparation.git();
-    if record.generation != spec.generation {
+    if record.generation != spec.generation || record.machine_boot != context.machine_boot {
         reporter.step(PrepareStep::ProveCredential);
         prove(&git, &spec.url, spec.credential.as_ref()).await?;
     }
@@ -40,9 +41,10 @@ pub async fn prepare(
         )?;
         let record = WorkspaceRecord {
             generation: spec.generation,
+            machine_boot: context.machine_boot.clone(),
             ..record
         };
-        records::write(&paths.workspace_record(), &record)
+        records::write(&paths.workspace_record(), &record, Durability::Content)
     };
     tokio::task::block_in_place(put).map_err(|error| git.disk_failed(&error))?;
     Ok(Ready {

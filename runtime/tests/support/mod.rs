@@ -70,16 +70,16 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Every file below a folder whose content holds one of the needles. Links are not followed.
+/// Every file below a folder whose content holds one of the needles. Links are not followed, and what goes away
+/// while the folder is searched is not there.
 pub fn files_with(folder: &Path, needles: &[impl AsRef<str>]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("the folder is readable") {
-        let path = entry.expect("the entry is readable").path();
-        let metadata = std::fs::symlink_metadata(&path).expect("the entry is there");
-        if metadata.is_dir() {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             found.extend(files_with(&path, needles));
-        } else if metadata.is_file() {
-            let content = std::fs::read(&path).expect("the file is readable");
+        } else if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let content = std::fs::read(&path).unwrap_or_default();
             let content = String::from_utf8_lossy(&content);
             if needles
                 .iter()
