@@ -24,6 +24,8 @@ export interface ClientOptions {
   bearer?: string;
   /** The `x-internal-api-key` header; absent to send none. */
   internalKey?: string;
+  /** More headers. */
+  headers?: Record<string, string>;
   /** Whether calls made in one tick travel as one request. */
   batch?: boolean;
   /** Stands in for `fetch`, to watch what is sent and received. */
@@ -32,7 +34,7 @@ export interface ClientOptions {
 
 /** Makes a client of `@trpc/client` without any change to it. */
 export function createClient(options: ClientOptions): Client {
-  const headers: Record<string, string> = {};
+  const headers: Record<string, string> = { ...options.headers };
   if (options.bearer !== undefined) headers.authorization = `Bearer ${options.bearer}`;
   if (options.internalKey !== undefined) headers["x-internal-api-key"] = options.internalKey;
   // The library's type of `fetch` says the same in other words, which the compiler does not see.

@@ -23,6 +23,8 @@ pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub const SETTINGS: Settings = Settings {
     drain_delay_millis: 1_000,
     marker_ttl_millis: 900_000,
+    credential_wait_millis: 600_000,
+    no_output_millis: 330_000,
 };
 
 pub fn ring() -> KeyRing {
@@ -94,6 +96,8 @@ pub fn preparation(repository: RepositoryRecord, git_token: Option<Secret>) -> P
             created_at: START,
             prepared_at: None,
             initiated_at: None,
+            refused: None,
+            deleting_since: None,
         },
         profile: Profile::default(),
         secrets: ProfileSecrets {

@@ -15,6 +15,8 @@ use super::world::World;
 
 /// The longest that anything may stay unwatched while a message is being delivered.
 const WATCH_MILLIS: u64 = 40_000;
+/// Most time between two tries of a call that is owed.
+const OWED_MILLIS: u64 = 2_000;
 /// How long a runtime must have been silent before what it did counts as lost.
 const LOST_MILLIS: u64 = 60_000;
 
@@ -45,6 +47,9 @@ pub fn check(world: &mut World, step: &Step) -> Check {
         alarm(world, &durable)?;
     }
     starts(world, &step.before.tables)?;
+    if world.model.is_deleted {
+        return deletion(world, step, &durable);
+    }
     if durable.tables != step.before.tables || step.is_clean_ring {
         credential(world, &step.before.tables)?;
         markers(world, &durable.tables, step.is_clean_ring)?;
@@ -54,6 +59,18 @@ pub fn check(world: &mut World, step: &Step) -> Check {
         secrets(world, &durable)?;
     }
     Ok(())
+}
+
+/// Of a deleted session no secret is left, and nothing is admitted or delivered any more.
+fn deletion(world: &mut World, step: &Step, durable: &Durable) -> Check {
+    let tables = &durable.tables;
+    ensure(tables.secrets.is_empty() && tables.credential.is_none(), || {
+        "a deleted session has secrets".to_owned()
+    })?;
+    ensure(tables.messages.len() <= step.before.tables.messages.len(), || {
+        "a deleted session admits messages".to_owned()
+    })?;
+    secrets(world, durable)
 }
 
 /// I1 and I8.
@@ -166,8 +183,17 @@ fn alarm(world: &World, durable: &Durable) -> Check {
         let at = marker.expires_at;
         owed.extend(at.map(|at| (format!("marker of {message_id}"), at)));
     }
-    if let Some((_, head)) = tables.head() {
+    // Of a session that is being deleted nothing is delivered.
+    let head = tables.head().filter(|_| !world.model.is_deleted);
+    if let Some((_, head)) = head {
         let at = match head.state() {
+            // What is to be stopped comes first.
+            MessageState::Queued { .. } if owes_interrupts(tables) => {
+                world.latest.plus_millis(OWED_MILLIS)
+            }
+            MessageState::Queued { .. } if waits_for_credential(world) => {
+                world.latest.plus_millis(SETTINGS.credential_wait_millis)
+            }
             MessageState::Queued {
                 not_before: Some(not_before),
                 ..
@@ -180,6 +206,8 @@ fn alarm(world: &World, durable: &Durable) -> Check {
             }
             _ => world.latest.plus_millis(WATCH_MILLIS),
         };
+        // What could not be done in time is to be done at once.
+        let at = at.max(world.latest);
         owed.push((format!("{} is {:?}", head.message_id, head.phase), at));
     }
     let excuse = world
@@ -193,6 +221,16 @@ fn alarm(world: &World, durable: &Durable) -> Check {
         })?;
     }
     Ok(())
+}
+
+fn owes_interrupts(tables: &Tables) -> bool {
+    let link = tables.runtime.as_ref();
+    link.is_some_and(|link| !link.interrupts.is_empty())
+}
+
+fn waits_for_credential(world: &World) -> bool {
+    let refused = world.session.record().and_then(|record| record.refused);
+    refused.is_some_and(|refused| refused.generation.get() == world.model.generation)
 }
 
 /// I4: no agent is started again for a message that was accepted, and never again without a recorded reason.
@@ -217,8 +255,14 @@ fn starts(world: &World, before: &Tables) -> Check {
     let Some(newest) = starts.last() else {
         return Ok(());
     };
-    // A start that the object knows of is the last one.
     let state = before.message(&newest.message_id).map(MessageRow::state);
+    if world.started_now && matches!(state, Some(MessageState::Interrupted { .. })) {
+        // Until the runtime has answered it may not know.
+        return ensure(owes_interrupts(before), || {
+            format!("I4: an agent was started for {} after it was stopped", newest.message_id)
+        });
+    }
+    // A start that the object knows of is the last one.
     let Some(MessageState::Accepted { store_id, .. }) = state else {
         return Ok(());
     };

@@ -15,6 +15,7 @@ use cloud_agent_session::session::step::Step;
 use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{Generation, MessageId, Timestamp};
 
+use super::fixtures::SETTINGS;
 use super::tables::{MessageRow, Tables};
 
 /// What goes wrong at a commit, counted from 1 since the fault was planned.
@@ -77,7 +78,7 @@ impl MemoryStore {
     pub fn restart(&self, now: Timestamp) {
         self.is_dead.set(false);
         self.plan(None);
-        engine::wake(self, now).expect("a store that lives lets the object wake");
+        engine::wake(self, now, &SETTINGS).expect("a store that lives lets the object wake");
     }
 
     /// A copy of everything durable, to compare or to search.
@@ -105,6 +106,14 @@ impl MemoryStore {
     pub fn arm_at(&self, at: Option<Timestamp>) {
         if !self.is_dead.get() {
             self.alarm.set(at);
+        }
+    }
+
+    /// Removes everything, the alarm as well.
+    pub fn erase(&self) {
+        if !self.is_dead.get() {
+            *self.tables.borrow_mut() = Tables::default();
+            self.alarm.set(None);
         }
     }
 
@@ -145,6 +154,11 @@ fn record(tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
     session.map(|row| read(&row.record, "session")).transpose()
 }
 
+/// The record, unless the session is being deleted.
+fn live_record(tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
+    Ok(record(tables)?.filter(|record| record.deleting_since.is_none()))
+}
+
 fn deadlines(tables: &Tables) -> Deadlines {
     let mut deadlines = Deadlines::default();
     for (name, at) in &tables.deadlines {
@@ -180,7 +194,7 @@ impl Store for MemoryStore {
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = record(&tables)? else {
+        let Some(record) = live_record(&tables)? else {
             return Ok(None);
         };
         let marker = message_id.and_then(|id| {
@@ -198,13 +212,15 @@ impl Store for MemoryStore {
                 phase: state.phase(),
             })
         });
-        let waits = |row: &&MessageRow| matches!(row.phase, Phase::Queued | Phase::Claimed);
+        let open = |phase| tables.messages.values().filter(move |row| phase == row.phase);
+        let claimed = open(Phase::Claimed).count();
         Ok(Some(AdmissionView {
             record,
             credential: tables.credential.clone(),
             marker,
             known: known.transpose()?,
-            queued: tables.messages.values().filter(waits).count(),
+            queued: open(Phase::Queued).count() + claimed,
+            delivering: claimed + open(Phase::Accepted).count() > 0,
             deadlines: deadlines(&tables),
         }))
     }
@@ -225,15 +241,24 @@ impl Store for MemoryStore {
         }))
     }
 
+    fn open_messages(&self) -> Result<Vec<Head>, StoreError> {
+        let tables = self.alive()?;
+        let open = tables.messages.iter().filter(|(_, row)| row.is_open());
+        Ok(open.map(|(position, row)| head(*position, row)).collect())
+    }
+
     fn initial_message(&self) -> Result<Option<InitialMessage>, StoreError> {
         let tables = self.alive()?;
-        let session = tables.session.as_ref();
+        let session = tables.session.as_ref().filter(|_| {
+            // A session that is being deleted is gone for clients.
+            live_record(&tables).is_ok_and(|record| record.is_some())
+        });
         session.map(|row| read(&row.initial, "session")).transpose()
     }
 
     fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = record(&tables)? else {
+        let Some(record) = live_record(&tables)? else {
             return Ok(None);
         };
         let sealed = tables.secrets.get(SecretKind::Profile.as_str());

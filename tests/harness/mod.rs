@@ -5,6 +5,7 @@
 )]
 
 pub mod fixtures;
+pub mod follower;
 pub mod invariants;
 pub mod memory_store;
 pub mod model;
@@ -12,4 +13,5 @@ pub mod runtime;
 pub mod session;
 pub mod shell;
 pub mod tables;
+mod workspace;
 pub mod world;

@@ -48,6 +48,8 @@ pub struct Model {
     pub admitted: Vec<MessageId>,
     pub generation: u64,
     pub skips: u64,
+    /// For clients, there is no session any more.
+    pub is_deleted: bool,
 }
 
 /// A request as the model sees it.
@@ -79,6 +81,7 @@ pub enum Reply {
     Sent,
     Refused,
     Done,
+    NotFound,
 }
 
 impl Model {
@@ -136,6 +139,9 @@ impl Model {
     ///
     /// `before` tells only how far the messages are that were admitted.
     pub fn expect(&self, asked: &Asked<'_>, before: &Tables) -> (Vec<Step>, Reply) {
+        if self.is_deleted {
+            return (vec![], Reply::NotFound);
+        }
         let Some(message_id) = asked.message_id else {
             let steps = match asked.token {
                 None => vec![],

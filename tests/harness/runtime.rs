@@ -1,14 +1,13 @@
 //! A runtime that keeps the contract: generations only rise, a turn's agent is started once on a disk, the journal
 //! is numbered without gaps. It can restart, get another disk, refuse calls, and be out of reach.
 
-use std::collections::BTreeMap;
-
 use cloud_agent_wire::{
     EventSequence, Failure, FailureCode, FailureStage, FailureSubtype, Generation, JournalEvent,
     MessageId, PutTurn, RuntimeErrorCode, RuntimeEvent, StoreId, Submission, TurnReply, TurnState,
 };
 
 use super::fixtures::START;
+use super::workspace::{Turn, Workspace};
 
 /// Why a call gave no answer, as the object's client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,30 +36,6 @@ pub enum Luck {
     Bad(FailureSubtype),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Turn {
-    submission: Submission,
-    generation: Generation,
-    state: TurnState,
-    started: bool,
-}
-
-/// What the disk holds about the session, and what the process does with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Workspace {
-    /// The newest generation that any request brought; survives a restart.
-    seen: Generation,
-    /// The newest request of this process.
-    wanted: Option<Generation>,
-    ready: Option<Generation>,
-    is_cold: bool,
-    failed: Option<Failure>,
-    turns: BTreeMap<MessageId, Turn>,
-    /// Turns that wait, in the order that they came.
-    queue: Vec<MessageId>,
-    running: Option<MessageId>,
-}
-
 /// The runtime.
 #[derive(Debug, Clone)]
 pub struct Runtime {
@@ -71,6 +46,8 @@ pub struct Runtime {
     pub refusal: Option<RuntimeErrorCode>,
     /// Forgets to say that an agent was started and dies, once.
     pub dies_at_start: bool,
+    /// The session was deleted: its tombstone answers.
+    is_deleted: bool,
     disk: u32,
     boot: u32,
     workspace: Option<Workspace>,
@@ -89,6 +66,7 @@ impl Runtime {
             loses_reply: false,
             refusal: None,
             dies_at_start: false,
+            is_deleted: false,
             disk: 1,
             boot: 1,
             workspace: None,
@@ -147,10 +125,12 @@ impl Runtime {
 
     fn on_store(&mut self, store_id: &StoreId) -> Result<(), CallFault> {
         self.answer()?;
-        if *store_id == self.store_id() {
-            Ok(())
-        } else {
+        if *store_id != self.store_id() {
             Err(CallFault::Refused(RuntimeErrorCode::StoreChanged))
+        } else if self.is_deleted {
+            Err(CallFault::Refused(RuntimeErrorCode::Gone))
+        } else {
+            Ok(())
         }
     }
 
@@ -216,6 +196,56 @@ impl Runtime {
         })
     }
 
+    /// Live rotation.
+    pub fn put_credential(
+        &mut self,
+        store_id: &StoreId,
+        generation: Generation,
+    ) -> Result<(), CallFault> {
+        self.on_store(store_id)?;
+        let workspace = self.workspace.as_mut();
+        let Some(workspace) = workspace.filter(|workspace| workspace.wanted.is_some()) else {
+            return Err(CallFault::Refused(RuntimeErrorCode::NotFound));
+        };
+        if generation < workspace.seen {
+            return Err(CallFault::Refused(RuntimeErrorCode::StaleGeneration));
+        }
+        if generation > workspace.seen {
+            workspace.seen = generation;
+            workspace.wanted = Some(generation);
+            workspace.failed = None;
+            workspace.pushed = Some(generation);
+        }
+        self.reply(())
+    }
+
+    /// Stops a turn on request.
+    pub fn interrupt_turn(
+        &mut self,
+        store_id: &StoreId,
+        message_id: &MessageId,
+    ) -> Result<(), CallFault> {
+        self.on_store(store_id)?;
+        if self.workspace.is_none() {
+            return Err(CallFault::Refused(RuntimeErrorCode::NotFound));
+        }
+        self.interrupt(message_id);
+        self.reply(())
+    }
+
+    /// Removes the session and leaves a tombstone.
+    pub fn delete(&mut self, store_id: &StoreId) -> Result<(), CallFault> {
+        self.on_store(store_id)?;
+        self.is_deleted = true;
+        self.workspace = None;
+        self.journal.clear();
+        self.reply(())
+    }
+
+    pub const fn is_deleted(&self) -> bool {
+        self.is_deleted
+    }
+
     /// Opens the stream of events.
     pub fn events(&mut self, store_id: &StoreId) -> Result<(), CallFault> {
         self.on_store(store_id)?;
@@ -230,10 +260,12 @@ impl Runtime {
         let Some(workspace) = &mut self.workspace else {
             return;
         };
-        if let Some(message_id) = workspace.running.clone() {
+        if workspace.must_prepare() {
+            if let Some(generation) = workspace.prepare(luck) {
+                self.append(RuntimeEvent::CredentialRefused { generation });
+            }
+        } else if let Some(message_id) = workspace.running.clone() {
             self.run(&message_id, luck);
-        } else if workspace.must_prepare() {
-            workspace.prepare(luck);
         } else if let Some((message_id, outcome)) = workspace.next() {
             workspace.queue.retain(|waiting| *waiting != message_id);
             match outcome {
@@ -382,53 +414,9 @@ impl Runtime {
     pub fn replace_disk(&mut self) {
         self.disk += 1;
         self.boot += 1;
+        self.is_deleted = false;
         self.workspace = None;
         self.journal.clear();
     }
 }
 
-impl Turn {
-    const fn is_open(&self) -> bool {
-        matches!(self.state, TurnState::Waiting | TurnState::Running)
-    }
-}
-
-impl Workspace {
-    fn must_prepare(&self) -> bool {
-        let failed = self.failed.as_ref().map(|failure| failure.generation);
-        self.wanted > self.ready.max(failed)
-    }
-
-    fn prepare(&mut self, luck: Luck) {
-        let Some(generation) = self.wanted else {
-            return;
-        };
-        if let Luck::Bad(subtype) = luck {
-            self.failed = Some(Failure {
-                stage: FailureStage::PreDispatch,
-                code: FailureCode::WorkspaceSetupFailed,
-                subtype: Some(subtype),
-                generation,
-                detail: None,
-            });
-        } else {
-            self.is_cold |= self.ready.is_none();
-            self.ready = Some(generation);
-        }
-    }
-
-    /// The first turn that can start, or that must fail.
-    fn next(&self) -> Option<(MessageId, Result<Generation, Failure>)> {
-        self.wanted?;
-        self.queue.iter().find_map(|message_id| {
-            let wanted = self.turns.get(message_id)?.generation;
-            let failure = self.failed.as_ref();
-            let outcome = match (self.ready, failure) {
-                (Some(ready), _) if ready >= wanted => Ok(ready),
-                (_, Some(failure)) if failure.generation >= wanted => Err(failure.clone()),
-                _ => return None,
-            };
-            Some((message_id.clone(), outcome))
-        })
-    }
-}

@@ -9,7 +9,8 @@ use cloud_agent_session::session::command::{Arrival, Ingredients, SendMessage};
 use cloud_agent_session::session::engine;
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::message::MessageState;
-use cloud_agent_session::session::record::RepositoryRecord;
+use cloud_agent_session::session::engine::Store as _;
+use cloud_agent_session::session::record::{RepositoryRecord, SessionRecord};
 use cloud_agent_session::session::sealing::{KeyRing, SecretKind};
 use cloud_agent_wire::{MessageId, Secret, Timestamp};
 
@@ -84,6 +85,14 @@ impl Session {
         engine::rotate(&self.store, token, arrival, self.now(), &self.ingredients())
     }
 
+    pub fn interrupt(&self) -> Result<(), CommandError> {
+        engine::interrupt(&self.store, self.now(), &SETTINGS)
+    }
+
+    pub fn delete(&self) -> Result<(), CommandError> {
+        engine::delete(&self.store, self.now())
+    }
+
     pub fn initiate(&self, arrival: Arrival) -> Result<Acknowledgement, CommandError> {
         engine::initiate(&self.store, arrival, self.now(), &self.ingredients())
     }
@@ -91,16 +100,28 @@ impl Session {
     /// The alarm rings now, wherever it is armed, and finds its next work.
     pub fn ring_alarm(&self) -> Option<Work> {
         self.store.take_alarm();
-        engine::next_work(&self.store, self.now()).expect("the store works")
+        engine::next_work(&self.store, self.now(), &SETTINGS).expect("the store works")
+    }
+
+    /// What an update that changes nothing is answered.
+    pub fn require(&self) -> Result<(), CommandError> {
+        let initial = self.store.initial_message();
+        let initial = initial.map_err(|_| CommandError::Internal("The session could not be read"));
+        initial?.map(|_| ()).ok_or(CommandError::SessionNotFound)
+    }
+
+    /// The session's record, also while it is being deleted.
+    pub fn record(&self) -> Option<SessionRecord> {
+        let tables = self.store.tables();
+        let session = tables.session.as_ref()?;
+        Some(serde_json::from_str(&session.record).expect("the record reads back"))
     }
 
     /// The credential's token and its owner, as they are stored.
     pub fn credential(&self) -> Option<Credential> {
         let tables = self.store.tables();
         let stored = tables.credential.as_ref()?;
-        let session = tables.session.as_ref()?;
-        let record: cloud_agent_session::session::record::SessionRecord =
-            serde_json::from_str(&session.record).expect("the record reads back");
+        let record = self.record()?;
         let token = self
             .ring
             .open(

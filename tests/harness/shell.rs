@@ -1,20 +1,22 @@
 //! What the object does around the pure functions, one outside call at a time, so that anything can come between.
 //!
-//! Follows the object's alarm handler, its hand-over and its reader of events line by line; what it keeps is memory
-//! that a death loses.
+//! Follows the object's alarm handler and its dealings with the runtime; the reader of events is in
+//! [`super::follower`]. What is kept here is memory that a death loses.
 
-use cloud_agent_session::session::claim::{Claim, Work};
+use cloud_agent_session::session::claim::{Claim, DeliveryView, Work};
+use cloud_agent_session::session::command::Settings;
 use cloud_agent_session::session::delivery::{
-    HandOverFault, Reading, on_contact, on_events, on_hand_over_failed, on_journal_gone,
-    on_pull_failed, on_pull_started, on_turn_taken, reading,
+    HandOverFault, is_in_force, on_contact, on_hand_over_failed, on_interrupt_answered,
+    on_push_answered, on_turn_taken,
 };
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::error::StoreError;
+use cloud_agent_session::session::step::Decision;
 use cloud_agent_session::telemetry::LogEvent;
-use cloud_agent_wire::{
-    EventSequence, Generation, PutTurn, RuntimeErrorCode, StoreId, Timestamp,
-};
+use cloud_agent_wire::{Generation, MessageId, PutTurn, RuntimeErrorCode, StoreId, Timestamp};
 
+use super::fixtures::SETTINGS;
+use super::follower::Follower;
 use super::runtime::{CallFault, Runtime};
 use super::session::Session;
 
@@ -24,66 +26,51 @@ pub const FAULT_DELAY_MILLIS: u64 = 5_000;
 /// The object's memory.
 #[derive(Debug, Clone, Default)]
 pub struct Shell {
-    /// The alarm handler that waits for an outside call.
-    pub handler: Option<Handler>,
+    /// The alarm handler, while it waits for an outside call.
+    pub handler: Option<Call>,
     /// The task that reads events.
     pub follower: Option<Follower>,
-    /// When the runtime last answered a call, whatever it answered.
+    /// When the runtime last did what it was asked.
     pub last_answer: Option<Timestamp>,
     /// When an alarm handler last met a fault of the store.
     pub last_fault: Option<Timestamp>,
 }
 
-/// A hand-over between two calls.
+/// The outside call that the alarm handler waits for.
 #[derive(Debug, Clone)]
-pub struct Handler {
-    claim: Claim,
-    next: Call,
-}
-
-/// The call that a hand-over makes next.
-#[derive(Debug, Clone)]
-enum Call {
-    Health,
-    Workspace(StoreId),
-    Turn(StoreId, Generation),
-}
-
-/// The reader of events between two awaits.
-#[derive(Debug, Clone)]
-pub enum Follower {
-    /// The request for a stream is under way.
-    Opening(Reading),
-    /// A stream is open.
-    Open(OpenStream),
+pub enum Call {
+    /// A hand-over asks who is there.
+    Health(Claim),
+    /// A hand-over has the workspace prepared.
+    Workspace(Claim, StoreId, Generation),
+    /// A hand-over gives the turn.
+    Turn(Claim, StoreId, Generation),
+    /// A newer credential is pushed.
+    Push(StoreId, Generation),
+    /// The runtime is told to stop a turn.
+    Interrupt(MessageId, StoreId),
     /// The runtime has another disk; it is asked which.
-    Asking,
+    AskStore,
+    /// The runtime is told to remove the session.
+    Delete(StoreId),
 }
 
-/// A stream of events.
-#[derive(Debug, Clone)]
-pub struct OpenStream {
-    pub store_id: StoreId,
-    boot: u32,
-    position: EventSequence,
+/// What the handler does after a call.
+enum Next {
+    Call(Call),
+    Follow,
+    Return,
 }
 
-impl OpenStream {
-    /// Whether the process that it came from is gone, or out of reach.
-    pub fn is_broken(&self, runtime: &Runtime) -> bool {
-        self.boot != runtime.boot() || !runtime.is_reachable
-    }
-}
+type Outcome = Result<Next, StoreError>;
 
-/// What an open stream does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stream {
-    /// Brings up to that many events in one piece.
-    Brings(usize),
-    /// Ends after its time.
-    Ends,
-    /// Breaks.
-    Breaks,
+/// Applies something that came from outside to freshly loaded state.
+pub(super) fn apply<R>(
+    session: &Session,
+    decide: impl FnOnce(&DeliveryView, Timestamp, &Settings) -> Decision<R>,
+) -> Result<Option<R>, StoreError> {
+    let now = session.now();
+    engine::apply(&session.store, now, |view| decide(view, now, &SETTINGS))
 }
 
 impl Shell {
@@ -92,84 +79,71 @@ impl Shell {
         if self.handler.is_some() || session.store.take_alarm().is_none() {
             return;
         }
-        match engine::next_work(&session.store, session.now()) {
-            Ok(Some(Work::Deliver(claim))) => {
-                let claim = *claim;
-                let next = Call::Health;
-                self.handler = Some(Handler { claim, next });
-            }
-            Ok(Some(Work::Pull)) => self.follow(session),
-            Ok(Some(Work::Rest | Work::Again) | None) => {}
-            Err(_) => self.fault(session),
+        let work = engine::next_work(&session.store, session.now(), &SETTINGS);
+        let outcome = work.and_then(|work| begin(session, work.unwrap_or(Work::Rest)));
+        self.go_on(session, outcome);
+    }
+
+    /// The handler's call is answered.
+    pub fn answer(&mut self, session: &Session, runtime: &mut Runtime) {
+        if let Some(call) = self.handler.take() {
+            let outcome = self.call(session, runtime, call);
+            self.go_on(session, outcome);
         }
     }
 
-    /// Starts the reader of events unless it runs. Before its first outside call nothing can come between.
-    fn follow(&mut self, session: &Session) {
-        if self.follower.is_none() {
-            self.follower = begin_to_read(session).unwrap_or_default();
-        }
-    }
-
-    fn fault(&mut self, session: &Session) {
-        let now = session.now();
-        self.last_fault = Some(now);
-        session
-            .store
-            .arm_at(Some(now.plus_millis(FAULT_DELAY_MILLIS)));
-    }
-
-    /// The hand-over makes its next call and applies what comes of it.
-    pub fn hand_over(&mut self, session: &Session, runtime: &mut Runtime) {
-        let Some(Handler { claim, next }) = self.handler.take() else {
-            return;
-        };
-        match self.call(session, runtime, &claim, next) {
-            Ok(Ok(Some(next))) => self.handler = Some(Handler { claim, next }),
-            Ok(Ok(None)) => self.follow(session),
-            Ok(Err(fault)) => {
+    fn go_on(&mut self, session: &Session, outcome: Outcome) {
+        match outcome {
+            Ok(Next::Call(call)) => self.handler = Some(call),
+            Ok(Next::Follow) => self.follow(session),
+            Ok(Next::Return) => {}
+            Err(_) => {
                 let now = session.now();
-                let failed = engine::apply(&session.store, now, |view| {
-                    on_hand_over_failed(view, &claim, &fault, now)
-                });
-                if failed.is_err() {
-                    self.fault(session);
-                }
+                self.last_fault = Some(now);
+                session
+                    .store
+                    .arm_at(Some(now.plus_millis(FAULT_DELAY_MILLIS)));
             }
-            Err(_) => self.fault(session),
         }
     }
 
-    /// The next call; `None` when the runtime has the turn.
-    fn call(
+    pub(super) fn heard<T>(
         &mut self,
         session: &Session,
-        runtime: &mut Runtime,
-        claim: &Claim,
-        call: Call,
-    ) -> Result<Result<Option<Call>, HandOverFault>, StoreError> {
-        let (store, now) = (&session.store, session.now());
+        reply: Result<T, CallFault>,
+    ) -> Result<T, CallFault> {
+        if reply.is_ok() {
+            self.last_answer = Some(session.now());
+        }
+        reply
+    }
+
+    fn call(&mut self, session: &Session, runtime: &mut Runtime, call: Call) -> Outcome {
         match call {
-            Call::Health => {
+            Call::Health(claim) => {
                 let store_id = match self.heard(session, runtime.health()) {
                     Ok(store_id) => store_id,
-                    Err(fault) => return Ok(Err(fault_of(session, "health", fault))),
+                    Err(fault) => return failed(session, &claim, "health", fault),
                 };
-                engine::apply(store, now, |view| on_contact(view, &store_id, now))?;
-                Ok(Ok(Some(Call::Workspace(store_id))))
+                apply(session, |view, now, settings| {
+                    on_contact(view, &store_id, now, settings)
+                })?;
+                let Some(generation) = in_force(session, &claim)? else {
+                    return not_handed_over(session, &claim, &HandOverFault::Overtaken);
+                };
+                Ok(Next::Call(Call::Workspace(claim, store_id, generation)))
             }
-            Call::Workspace(store_id) => {
-                let Some(view) = store.delivery_view(now)? else {
-                    return Ok(Err(HandOverFault::Refused));
-                };
-                let generation = view.generation();
+            Call::Workspace(claim, store_id, generation) => {
                 let reply = runtime.put_workspace(&store_id, generation);
-                match self.heard(session, reply) {
-                    Ok(()) => Ok(Ok(Some(Call::Turn(store_id, generation)))),
-                    Err(fault) => Ok(Err(fault_of(session, "put_workspace", fault))),
+                if let Err(fault) = self.heard(session, reply) {
+                    return failed(session, &claim, "put_workspace", fault);
                 }
+                if in_force(session, &claim)?.is_none() {
+                    return not_handed_over(session, &claim, &HandOverFault::Overtaken);
+                }
+                Ok(Next::Call(Call::Turn(claim, store_id, generation)))
             }
-            Call::Turn(store_id, generation) => {
+            Call::Turn(claim, store_id, generation) => {
                 let turn = PutTurn {
                     submission: claim.submission,
                     generation,
@@ -178,64 +152,60 @@ impl Shell {
                 let reply = runtime.put_turn(&store_id, claim.intent.message_id(), &turn);
                 let reply = match self.heard(session, reply) {
                     Ok(reply) => reply,
-                    Err(fault) => return Ok(Err(fault_of(session, "put_turn", fault))),
+                    Err(fault) => return failed(session, &claim, "put_turn", fault),
                 };
-                engine::apply(store, now, |view| {
-                    on_turn_taken(view, claim, &store_id, reply, now)
+                let taken = (&store_id, generation);
+                apply(session, |view, now, settings| {
+                    on_turn_taken(view, &claim, taken, reply, now, settings)
                 })?;
-                Ok(Ok(None))
+                Ok(Next::Follow)
             }
-        }
-    }
-
-    fn heard<T>(&mut self, session: &Session, reply: Result<T, CallFault>) -> Result<T, CallFault> {
-        if !matches!(reply, Err(CallFault::Unreachable)) {
-            self.last_answer = Some(session.now());
-        }
-        reply
-    }
-
-    /// The reader of events goes on to its next outside call.
-    pub fn read(&mut self, session: &Session, runtime: &mut Runtime, stream: Stream) {
-        let next = match self.follower.take() {
-            None => return,
-            Some(Follower::Opening(reading)) => self.open(session, runtime, reading),
-            Some(Follower::Asking) => self.ask(session, runtime),
-            Some(Follower::Open(open)) => {
-                let is_broken = open.is_broken(runtime);
-                match stream {
-                    Stream::Brings(count) if !is_broken => {
-                        take_over(session, runtime, open, count)
-                    }
-                    Stream::Ends if !is_broken => begin_to_read(session),
-                    _ => recover(session, CallFault::Unreachable),
+            Call::Push(store_id, generation) => {
+                let reply = runtime.put_credential(&store_id, generation);
+                match self.heard(session, reply) {
+                    Ok(())
+                    | Err(CallFault::Refused(
+                        RuntimeErrorCode::StaleGeneration
+                        | RuntimeErrorCode::NotFound
+                        | RuntimeErrorCode::Gone,
+                    )) => apply(session, |view, now, settings| {
+                        on_push_answered(view, &store_id, generation, now, settings)
+                    })
+                    .map(|_| Next::Return),
+                    Err(fault) => Ok(look_at_store(session, "put_credential", fault)),
                 }
             }
-        };
-        // A fault of the store ends the task; the alarm starts another one.
-        self.follower = next.unwrap_or_default();
-    }
-
-    fn open(&mut self, session: &Session, runtime: &mut Runtime, reading: Reading) -> Next {
-        let reply = runtime.events(&reading.store_id);
-        match self.heard(session, reply) {
-            Ok(()) => Ok(Some(Follower::Open(OpenStream {
-                store_id: reading.store_id,
-                boot: runtime.boot(),
-                position: reading.after,
-            }))),
-            Err(fault) => recover(session, fault),
-        }
-    }
-
-    fn ask(&mut self, session: &Session, runtime: &mut Runtime) -> Next {
-        let now = session.now();
-        match self.heard(session, runtime.health()) {
-            Ok(store_id) => {
-                engine::apply(&session.store, now, |view| on_contact(view, &store_id, now))?;
-                begin_to_read(session)
+            Call::Interrupt(message_id, store_id) => {
+                let reply = runtime.interrupt_turn(&store_id, &message_id);
+                match self.heard(session, reply) {
+                    Ok(())
+                    | Err(CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone)) => {
+                        interrupted(session, &message_id)
+                    }
+                    Err(fault) => Ok(look_at_store(session, "interrupt", fault)),
+                }
             }
-            Err(_) => give_up_reading(session),
+            Call::AskStore => {
+                if let Ok(store_id) = self.heard(session, runtime.health()) {
+                    apply(session, |view, now, settings| {
+                        on_contact(view, &store_id, now, settings)
+                    })?;
+                }
+                Ok(Next::Return)
+            }
+            Call::Delete(store_id) => {
+                let reply = runtime.delete(&store_id);
+                match self.heard(session, reply) {
+                    Ok(())
+                    | Err(CallFault::Refused(
+                        RuntimeErrorCode::NotFound
+                        | RuntimeErrorCode::Gone
+                        | RuntimeErrorCode::StoreChanged,
+                    )) => session.store.erase(),
+                    Err(fault) => log_fault(session, "delete", fault),
+                }
+                Ok(Next::Return)
+            }
         }
     }
 
@@ -246,64 +216,53 @@ impl Shell {
     }
 }
 
-/// What the reader of events does next; `None` when it ends.
-type Next = Result<Option<Follower>, StoreError>;
-
-fn begin_to_read(session: &Session) -> Next {
-    let now = session.now();
-    let started = engine::apply(&session.store, now, |view| on_pull_started(view, now))?;
-    Ok(started.flatten().map(Follower::Opening))
-}
-
-fn recover(session: &Session, fault: CallFault) -> Next {
-    log_fault(session, "events", fault);
-    match fault {
-        CallFault::Refused(RuntimeErrorCode::StoreChanged) => Ok(Some(Follower::Asking)),
-        CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone) => {
-            let now = session.now();
-            engine::apply(&session.store, now, |view| on_journal_gone(view, now))?;
-            Ok(None)
+/// What the handler does before its first outside call.
+fn begin(session: &Session, work: Work) -> Outcome {
+    Ok(match work {
+        Work::Deliver(claim) => Next::Call(Call::Health(*claim)),
+        Work::Pull => Next::Follow,
+        Work::Push(generation) => {
+            let view = session.store.delivery_view(session.now())?;
+            let view = view.filter(|view| view.generation() == generation);
+            let store_id = view.and_then(|view| view.credential.and(view.link.store_id));
+            store_id.map_or(Next::Return, |store_id| {
+                Next::Call(Call::Push(store_id, generation))
+            })
         }
-        _ => give_up_reading(session),
-    }
+        Work::Interrupt(message_id) => match store_id(session)? {
+            Some(store_id) => Next::Call(Call::Interrupt(message_id, store_id)),
+            None => return interrupted(session, &message_id),
+        },
+        Work::Delete => {
+            if let Some(store_id) = store_id(session)? {
+                return Ok(Next::Call(Call::Delete(store_id)));
+            }
+            session.store.erase();
+            Next::Return
+        }
+        Work::Erase => {
+            session.store.erase();
+            Next::Return
+        }
+        Work::Rest | Work::Again => Next::Return,
+    })
 }
 
-fn give_up_reading(session: &Session) -> Next {
-    let now = session.now();
-    engine::apply(&session.store, now, |view| on_pull_failed(view, now))?;
-    Ok(None)
+fn store_id(session: &Session) -> Result<Option<StoreId>, StoreError> {
+    let view = session.store.delivery_view(session.now())?;
+    Ok(view.and_then(|view| view.link.store_id))
 }
 
-fn take_over(session: &Session, runtime: &Runtime, open: OpenStream, count: usize) -> Next {
-    let (store, now) = (&session.store, session.now());
-    let journal = runtime.journal().iter();
-    let news = journal.filter(|event| event.seq > open.position);
-    let events: Vec<_> = news.take(count).cloned().collect();
-    let Some(last) = events.last() else {
-        return Ok(Some(Follower::Open(open)));
-    };
-    engine::apply(store, now, |view| {
-        on_events(view, &open.store_id, &events, now)
-    })?;
-    let view = store.delivery_view(now)?;
-    if view.is_some_and(|view| reading(&view).is_some()) {
-        let position = last.seq;
-        Ok(Some(Follower::Open(OpenStream { position, ..open })))
-    } else {
-        begin_to_read(session)
-    }
+/// The current generation, if the claim is still in force.
+fn in_force(session: &Session, claim: &Claim) -> Result<Option<Generation>, StoreError> {
+    let view = session.store.delivery_view(session.now())?;
+    let view = view.filter(|view| is_in_force(view, claim));
+    Ok(view.map(|view| view.generation()))
 }
 
-fn log_fault(session: &Session, call: &'static str, fault: CallFault) {
-    session.store.log(&LogEvent::RuntimeCallFailed {
-        call,
-        reason: format!("{fault:?}"),
-    });
-}
-
-fn fault_of(session: &Session, call: &'static str, fault: CallFault) -> HandOverFault {
+fn failed(session: &Session, claim: &Claim, call: &'static str, fault: CallFault) -> Outcome {
     log_fault(session, call, fault);
-    match fault {
+    let fault = match fault {
         CallFault::Refused(RuntimeErrorCode::StoreChanged | RuntimeErrorCode::StaleGeneration) => {
             HandOverFault::Outdated
         }
@@ -313,5 +272,36 @@ fn fault_of(session: &Session, call: &'static str, fault: CallFault) -> HandOver
             | RuntimeErrorCode::PayloadTooLarge,
         ) => HandOverFault::Refused,
         CallFault::Refused(_) | CallFault::Unreachable => HandOverFault::Unreachable,
+    };
+    not_handed_over(session, claim, &fault)
+}
+
+fn not_handed_over(session: &Session, claim: &Claim, fault: &HandOverFault) -> Outcome {
+    apply(session, |view, now, settings| {
+        on_hand_over_failed(view, claim, fault, now, settings)
+    })
+    .map(|_| Next::Return)
+}
+
+fn interrupted(session: &Session, message_id: &MessageId) -> Outcome {
+    apply(session, |view, now, settings| {
+        on_interrupt_answered(view, message_id, now, settings)
+    })
+    .map(|_| Next::Return)
+}
+
+fn look_at_store(session: &Session, call: &'static str, fault: CallFault) -> Next {
+    log_fault(session, call, fault);
+    if fault == CallFault::Refused(RuntimeErrorCode::StoreChanged) {
+        Next::Call(Call::AskStore)
+    } else {
+        Next::Return
     }
+}
+
+pub(super) fn log_fault(session: &Session, call: &'static str, fault: CallFault) {
+    session.store.log(&LogEvent::RuntimeCallFailed {
+        call,
+        reason: format!("{fault:?}"),
+    });
 }

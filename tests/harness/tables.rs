@@ -109,6 +109,10 @@ impl Tables {
                     .insert(kind.as_str(), sealed.as_str().to_owned());
             }
             Write::PutCredential(credential) => self.credential = Some(credential.clone()),
+            Write::ForgetSecrets => {
+                self.secrets.clear();
+                self.credential = None;
+            }
             Write::PutMarker(marker) => {
                 let row = MarkerRow {
                     generation: marker.generation.get(),

@@ -12,7 +12,11 @@ use super::memory_store::Fault;
 use super::model::{Asked, Model, Reply, durable_steps};
 use super::runtime::{Luck, Runtime};
 use super::session::Session;
-use super::shell::{Shell, Stream};
+use super::follower::Stream;
+use super::shell::Shell;
+
+/// Far more often than the work of a full queue makes the alarm ring at one moment.
+const RINGS_MAX: u32 = 60;
 
 /// A request as it reaches the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,14 +38,18 @@ pub enum Action {
     Send(Request),
     /// The alarm rings, if it is due.
     Ring,
-    /// The hand-over makes its next call.
-    HandOver,
+    /// The outside call that the alarm's handler waits for is answered.
+    Answer,
     /// The reader of events goes on.
     Read(Stream),
     /// The runtime does its next thing.
     Work(Luck),
-    /// The user stops the message at the head.
+    /// The agent at the head stops by itself as if it were told to.
+    StopTurn,
+    /// The user stops every message.
     Interrupt,
+    /// The user deletes the session.
+    Delete,
     RestartRuntime,
     ReplaceDisk,
     /// The next agent is not started: its process dies when all is written down.
@@ -70,6 +78,10 @@ pub struct World {
     pub model: Model,
     /// The latest moment that the clock has shown.
     pub latest: Timestamp,
+    /// How often the alarm has rung at this moment.
+    rings: u32,
+    /// Whether the last action started an agent.
+    pub(super) started_now: bool,
     /// How many log lines were searched for secrets.
     pub(super) searched_lines: usize,
 }
@@ -86,6 +98,8 @@ impl World {
             session,
             shell: Shell::default(),
             runtime: Runtime::new(),
+            rings: 0,
+            started_now: false,
             searched_lines: 0,
         }
     }
@@ -101,14 +115,18 @@ impl World {
         let before = self.session.store.durable();
         let is_ring = action == Action::Ring && self.can_ring();
         let fault = self.session.store.fault();
+        let starts = self.runtime.starts.len();
+        let started_at = self.now();
         match action {
             Action::Send(request) => self.send(request)?,
             Action::Ring if is_ring => self.touch(|world| world.shell.ring(&world.session)),
-            Action::HandOver if self.shell.handler.is_some() => self.touch(|world| {
+            Action::Interrupt => self.interrupt()?,
+            Action::Delete => self.delete()?,
+            Action::Answer if self.shell.handler.is_some() => self.touch(|world| {
                 let World {
                     session, runtime, ..
                 } = world;
-                world.shell.hand_over(session, runtime);
+                world.shell.answer(session, runtime);
             }),
             Action::Read(stream) if self.shell.follower.is_some() => self.touch(|world| {
                 let World {
@@ -116,13 +134,15 @@ impl World {
                 } = world;
                 world.shell.read(session, runtime, stream);
             }),
-            Action::Ring | Action::HandOver | Action::Read(_) => return Ok(()),
+            Action::Ring | Action::Answer | Action::Read(_) => return Ok(()),
             Action::Plan(fault) => {
                 self.session.store.plan(Some(fault));
                 return Ok(());
             }
             other => self.happen(other),
         }
+        self.count_rings(is_ring, started_at)?;
+        self.started_now = self.runtime.starts.len() > starts;
         self.latest = self.latest.max(self.now());
         invariants::check(
             self,
@@ -131,6 +151,19 @@ impl World {
                 is_clean_ring: is_ring && fault.is_none(),
             },
         )
+    }
+
+    /// Nothing may ring the alarm again and again without time passing.
+    fn count_rings(&mut self, is_ring: bool, started_at: Timestamp) -> Result<(), String> {
+        self.rings += u32::from(is_ring);
+        if self.now() != started_at {
+            self.rings = 0;
+        }
+        if self.rings > RINGS_MAX {
+            let deadlines = &self.session.store.tables().deadlines;
+            return Err(format!("the alarm rings in a hot loop for {deadlines:?}"));
+        }
+        Ok(())
     }
 
     /// Whether the alarm's handler can run.
@@ -160,7 +193,7 @@ impl World {
     fn happen(&mut self, action: Action) {
         match action {
             Action::Work(luck) => self.runtime.progress(luck),
-            Action::Interrupt => {
+            Action::StopTurn => {
                 let head = self.head();
                 if let Some(message_id) = head {
                     self.runtime.interrupt(&message_id);
@@ -188,7 +221,9 @@ impl World {
             }
             Action::Send(_)
             | Action::Ring
-            | Action::HandOver
+            | Action::Answer
+            | Action::Interrupt
+            | Action::Delete
             | Action::Read(_)
             | Action::Plan(_) => {}
         }
@@ -223,6 +258,7 @@ impl World {
         match (&answer, is_answered) {
             (Ok(given), true) if *given == reply => {}
             (Err(CommandError::Internal(_)), false) => {}
+            (Err(CommandError::SessionNotFound), true) if reply == Reply::NotFound => {}
             (Err(CommandError::Refused(_) | CommandError::QueueFull), true)
                 if reply == Reply::Refused => {}
             _ => return Err(format!("answered {answer:?}, expected {reply:?}")),
@@ -231,6 +267,31 @@ impl World {
             return Err("I3: a rejected message or a replay changed something".to_owned());
         }
         Ok(())
+    }
+
+    fn interrupt(&mut self) -> Result<(), String> {
+        let answer = self.touch(|world| world.session.interrupt());
+        match (self.model.is_deleted, &answer) {
+            (true, Err(CommandError::SessionNotFound)) | (false, Err(CommandError::Internal(_))) => {
+                Ok(())
+            }
+            (false, Ok(())) if self.head().is_none() => Ok(()),
+            (false, Ok(())) => Err(format!("an interrupt left {:?} open", self.head())),
+            _ => Err(format!("an interrupt was answered {answer:?}")),
+        }
+    }
+
+    fn delete(&mut self) -> Result<(), String> {
+        let answer = self.touch(|world| world.session.delete());
+        let record = self.session.record();
+        let is_fenced = record.is_none_or(|record| record.deleting_since.is_some());
+        let was_deleted = std::mem::replace(&mut self.model.is_deleted, is_fenced);
+        match answer {
+            Ok(()) if is_fenced => Ok(()),
+            Err(CommandError::SessionNotFound) if was_deleted => Ok(()),
+            Err(CommandError::Internal(_)) => Ok(()),
+            _ => Err(format!("a deletion was answered {answer:?}")),
+        }
     }
 
     fn submit(&self, request: Request) -> Result<Reply, CommandError> {
@@ -244,7 +305,7 @@ impl World {
         let Some(digit) = request.message else {
             return match token {
                 Some(token) => self.session.rotate(&token, arrival).map(|()| Reply::Done),
-                None => Ok(Reply::Done),
+                None => self.session.require().map(|()| Reply::Done),
             };
         };
         let mut command = prompt(digit);

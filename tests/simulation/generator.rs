@@ -4,7 +4,7 @@ use cloud_agent_wire::{FailureSubtype, RuntimeErrorCode, Timestamp};
 
 use crate::harness::memory_store::Fault;
 use crate::harness::runtime::Luck;
-use crate::harness::shell::Stream;
+use crate::harness::follower::Stream;
 use crate::harness::world::{Action, Request, World};
 use crate::random_numbers::RandomNumbers;
 
@@ -36,6 +36,8 @@ pub struct Generator {
     /// Requests that clients still make.
     requests_left: u32,
     is_unreachable: bool,
+    /// Whether the user deletes the session at the end.
+    deletes: bool,
 }
 
 impl Generator {
@@ -48,6 +50,7 @@ impl Generator {
             jumps: numbers.choose(&[0, 5, 20]),
         };
         let requests_left = 3 + u32::try_from(numbers.below(25)).expect("it is small");
+        let deletes = numbers.percent(15);
         Self {
             numbers,
             temper,
@@ -56,6 +59,7 @@ impl Generator {
             newest_token: 1,
             requests_left,
             is_unreachable: false,
+            deletes,
         }
     }
 
@@ -78,7 +82,7 @@ impl Generator {
             0..12 => self.new_request(world),
             12..30 => self.deliver(),
             30..45 => Action::Ring,
-            45..60 => Action::HandOver,
+            45..60 => Action::Answer,
             60..75 => Action::Read(self.stream()),
             75..88 => Action::Work(self.luck()),
             88..95 => {
@@ -100,6 +104,12 @@ impl Generator {
                 1 => Action::Pass(900_000),
                 _ => Action::Pass(self.numbers.below(120_000)),
             });
+        }
+        if self.numbers.below(1_000) < 4 {
+            return Some(Action::Interrupt);
+        }
+        if self.deletes && self.requests_left < 3 && self.numbers.percent(3) {
+            return Some(Action::Delete);
         }
         if self.is_unreachable && self.numbers.percent(10) {
             self.is_unreachable = false;
@@ -127,7 +137,7 @@ impl Generator {
             return Some(Action::LoseReply);
         }
         if happens() {
-            return Some(Action::Interrupt);
+            return Some(Action::StopTurn);
         }
         if happens() {
             return Some(Action::Refuse(self.numbers.choose(&[

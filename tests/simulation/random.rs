@@ -30,15 +30,18 @@ fn play(seed: u64) -> (Vec<Action>, Result<World, String>) {
     (actions, settled.map(|()| world))
 }
 
-/// Plays given actions and then lets the world come to rest; what breaks, if anything does.
-fn replay(starts_with_token: bool, actions: &[Action]) -> Option<String> {
+/// Plays given actions and then lets the world come to rest. What breaks, if anything does, and all that happened.
+fn replay(starts_with_token: bool, actions: &[Action]) -> Option<(String, Vec<Action>)> {
     let mut world = World::new(starts_with_token.then_some(1));
+    let mut happened = Vec::new();
     for action in actions {
+        happened.push(*action);
         if let Err(broken) = world.step(*action) {
-            return Some(broken);
+            return Some((broken, happened));
         }
     }
-    settle(&mut world, &mut |_| {}).err()
+    let settled = settle(&mut world, &mut |action| happened.push(action));
+    settled.err().map(|broken| (broken, happened))
 }
 
 /// Leaves out actions as long as the same invariant still breaks.
@@ -46,7 +49,7 @@ fn shrink(starts_with_token: bool, actions: Vec<Action>, broken: &str) -> Vec<Ac
     // What is broken is named at the beginning, up to the first thing that differs from history to history.
     let kind = |text: &str| text.chars().take(3).collect::<String>();
     let is_same = |actions: &[Action]| {
-        replay(starts_with_token, actions).is_some_and(|other| kind(&other) == kind(broken))
+        replay(starts_with_token, actions).is_some_and(|(other, _)| kind(&other) == kind(broken))
     };
     let mut shortest = actions;
     let mut size = shortest.len() / 2;
@@ -91,8 +94,8 @@ fn random_histories_keep_every_invariant() {
             Err(broken) => {
                 let starts_with_token = !seed.is_multiple_of(5);
                 let shortest = shrink(starts_with_token, actions, &broken);
-                let again = replay(starts_with_token, &shortest).unwrap_or_default();
-                let lines: Vec<_> = shortest.iter().map(|action| format!("    {action:?}")).collect();
+                let (again, happened) = replay(starts_with_token, &shortest).unwrap_or_default();
+                let lines: Vec<_> = happened.iter().map(|action| format!("    {action:?}")).collect();
                 panic!(
                     "{broken}\nreplay it with SIMULATION_SEED={seed}; the shortest history breaks with\n{again}\nstarts with a token: {starts_with_token}\n{}",
                     lines.join("\n")

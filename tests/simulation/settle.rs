@@ -1,11 +1,11 @@
 //! Lets a world come to rest: no more trouble, and everybody does what is to be done.
 
 use crate::harness::runtime::Luck;
-use crate::harness::shell::Stream;
+use crate::harness::follower::{Follower, Stream};
 use crate::harness::world::{Action, World};
 
 /// Far more than any history needs.
-const STEPS_MAX: u32 = 5_000;
+const STEPS_MAX: u32 = 3_000;
 /// What the slowest way to an end takes: every message of a full queue waits for its lease and for every retry.
 const MILLIS_MAX: u64 = 12 * 60 * 60 * 1_000;
 
@@ -29,7 +29,7 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
         world.runtime.loses_reply = false;
         world.runtime.dies_at_start = false;
         if world.shell.handler.is_some() {
-            act(world, Action::HandOver)?;
+            act(world, Action::Answer)?;
         } else if world.runtime.is_busy() {
             act(world, Action::Work(Luck::Good))?;
         } else if world.shell.follower.is_some() && has_news(world) {
@@ -53,13 +53,10 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
 
 /// Whether the reader of events would get on. An open stream without news stays open.
 fn has_news(world: &World) -> bool {
-    use crate::harness::shell::Follower;
-    let link = world.session.store.tables().runtime.clone();
-    let cursor = link.map(|link| link.cursor).unwrap_or_default();
     let newest = world.runtime.journal().last().map(|event| event.seq);
     match &world.shell.follower {
         Some(Follower::Open(open)) => {
-            open.is_broken(&world.runtime) || newest.is_some_and(|newest| newest > cursor)
+            open.is_broken(&world.runtime) || newest.is_some_and(|newest| newest > open.position)
         }
         _ => true,
     }
@@ -67,6 +64,13 @@ fn has_news(world: &World) -> bool {
 
 fn rest(world: &World) -> Result<(), String> {
     let tables = world.session.store.tables();
+    if world.model.is_deleted {
+        return if tables.session.is_none() && tables.messages.is_empty() {
+            Ok(())
+        } else {
+            Err("a deleted session is still there".to_owned())
+        };
+    }
     if let Some((_, head)) = tables.head() {
         return Err(format!(
             "I4: {} is {:?} at rest, and nothing is owed",

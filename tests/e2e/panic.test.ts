@@ -1,0 +1,134 @@
+// A panic or a failing write inside the object, in a Worker that is built to have them on request.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { messageId, refusal } from "../../scripts/support/client.ts";
+import type { Session } from "../../scripts/support/session.ts";
+import { waitFor } from "../../scripts/support/wait.ts";
+import { Environment, labelsOf } from "../support/environment.ts";
+import type { GitRepository } from "../support/git-repository.ts";
+import { objectFiles, rowsOf } from "../support/stored.ts";
+
+/** A failing request must not hang; the Worker's own retries are within this. */
+const FAST_MS = 5000;
+
+let environment: Environment;
+let session: Session;
+let repository: GitRepository;
+let user: string;
+
+before(async () => {
+  environment = await Environment.start({ build: "faults" });
+});
+
+beforeEach(async () => {
+  user = environment.newUser();
+  const prepared = await environment.newSession({}, environment.stack.client(user));
+  session = prepared.session;
+  repository = prepared.repository;
+  const { messageId: first } = await session.initiate();
+  await session.completed(first);
+});
+
+after(async () => {
+  await environment?.close();
+});
+
+/** The session through a client that asks for a fault with every request. */
+function withFault(fault: string): Session {
+  return session.through(environment.stack.client(user, { headers: { "x-test-fault": fault } }));
+}
+
+/** The rows of this test's session. */
+function rows(): Record<string, unknown[]> {
+  const all = objectFiles(environment.stack.worker.storage).map(rowsOf);
+  const own = all.find(({ session: record }) => JSON.stringify(record).includes(session.id));
+  assert.ok(own, "the session has a file");
+  return own;
+}
+
+async function failsFast(call: Promise<unknown>): Promise<void> {
+  const late = AbortSignal.timeout(FAST_MS);
+  const hang = once(late, "abort").then(() => assert.fail(`no answer within ${FAST_MS} ms`));
+  const refused = await Promise.race([refusal(call), hang]);
+  assert.equal(refused.code, "INTERNAL_SERVER_ERROR");
+  assert.equal(refused.httpStatus, 500);
+}
+
+for (const fault of ["panic-before-persist", "fail-persist"]) {
+  describe(fault, () => {
+    test("leaves the last whole step: the token is durable, the message is not there", async () => {
+      const { token } = environment.newToken();
+      const id = messageId();
+      const before = rows();
+      await failsFast(withFault(fault).send({ messageId: id, gitToken: token }));
+
+      const after = rows();
+      assert.deepEqual(after.message, before.message, "no message");
+      assert.deepEqual(after.event, before.event, "no event");
+      assert.equal(after.marker?.length, 1, "a marker for the unfinished admission");
+      assert.equal((await session.view()).credential?.generation, 2);
+      assert.equal((await refusal(session.result(id))).code, "NOT_FOUND");
+    });
+
+    test("the client's retry finishes the admission", async () => {
+      const { label, token } = environment.newToken();
+      const id = messageId();
+      await failsFast(withFault(fault).send({ messageId: id, gitToken: token }));
+      const requests = await environment.requestsTo(repository, async () => {
+        await session.send({ messageId: id, gitToken: token });
+        await session.completed(id);
+      });
+      assert.deepEqual(labelsOf(requests), [label]);
+      const { credential } = await session.view();
+      assert.equal(credential?.generation, 2);
+      assert.equal(credential?.messageId, id);
+      assert.deepEqual(rows().marker, []);
+    });
+
+    test("a retry after a newer message brings its old token not back", async () => {
+      const [older, newer] = [environment.newToken(), environment.newToken()];
+      const unfinished = { messageId: messageId(), gitToken: older.token };
+      await failsFast(withFault(fault).send(unfinished));
+      const requests = await environment.requestsTo(repository, async () => {
+        const { messageId: second } = await session.send({ gitToken: newer.token });
+        await session.completed(second);
+        const retried = await session.send(unfinished);
+        assert.equal(retried.messageId, unfinished.messageId);
+        await session.completed(unfinished.messageId);
+        assert.equal((await session.view()).credential?.messageId, second);
+      });
+      assert.deepEqual(labelsOf(requests), [newer.label]);
+      assert.deepEqual(rows().marker, []);
+    });
+
+    test("a retry may carry a newer token", async () => {
+      const [older, newer] = [environment.newToken(), environment.newToken()];
+      const id = messageId();
+      await failsFast(withFault(fault).send({ messageId: id, gitToken: older.token }));
+      const requests = await environment.requestsTo(repository, async () => {
+        await session.send({ messageId: id, gitToken: newer.token });
+        await session.completed(id);
+      });
+      assert.deepEqual(labelsOf(requests), [newer.label]);
+      assert.equal((await session.view()).credential?.generation, 3);
+    });
+  });
+}
+
+test("a panic is logged with its place and without the request", async () => {
+  const { token } = environment.newToken();
+  const mark = environment.stack.worker.log.lines.length;
+  await failsFast(withFault("panic-before-persist").send({ gitToken: token }));
+  const lines = () => environment.stack.worker.log.lines.slice(mark).join("\n");
+  await waitFor("the place of the panic", () => /panicked at src\/\S+\.rs:\d+/.test(lines()));
+  assert.ok(!lines().includes(token));
+});
+
+test("other sessions go on after a panic", async () => {
+  const other = await environment.newSession();
+  const { messageId: first } = await other.session.initiate();
+  await failsFast(withFault("panic-before-persist").send());
+  await other.session.completed(first);
+});
