@@ -101,7 +101,7 @@ export const PARTS: readonly Part[] = [
   })),
   check("Format and lint of TypeScript", () => ({
     program: bin("biome"),
-    args: ["ci", "--error-on-warnings"],
+    args: ["check", "--error-on-warnings", "--colors=off"],
     limitMs: CHECK_LIMIT_MS,
   })),
   check("Types of TypeScript", () => ({
