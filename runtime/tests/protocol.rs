@@ -221,7 +221,7 @@ async fn events_are_streamed_as_they_come_and_end_in_time() {
         runtime.put_turn(1, 1, 1, json!({})).await
     });
     let elapsed = started.elapsed();
-    assert!((2400..6000).contains(&elapsed.as_millis()), "{elapsed:?}");
+    assert!((2400..15_000).contains(&elapsed.as_millis()), "{elapsed:?}");
     assert_eq!(
         types(&events),
         ["ready", "kilocode", "kilocode", "complete"]
