@@ -56,6 +56,7 @@ function nodeTests(name: string, group: Group, pattern: string, limitMs: number)
         program: projectNode,
         args: [
           `--import=${FILE_LIMIT}`,
+          "--disable-warning=ExperimentalWarning",
           "--test",
           "--test-reporter=spec",
           "--test-concurrency=2",
