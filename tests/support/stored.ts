@@ -5,6 +5,9 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
+/** How long to wait for a writer of the same file. */
+const BUSY_MS = 5_000;
+
 /** The SQLite files of all objects that have stored something. workerd makes an empty one for every name asked for. */
 export function objectFiles(storage: string): string[] {
   if (!existsSync(storage)) return [];
@@ -17,7 +20,7 @@ export function objectFiles(storage: string): string[] {
 
 /** All rows of all tables of an object, the platform's own (its alarm among them) aside. */
 export function rowsOf(file: string): Record<string, unknown[]> {
-  const database = new DatabaseSync(file, { readOnly: true });
+  const database = new DatabaseSync(file, { readOnly: true, timeout: BUSY_MS });
   try {
     const tables = database
       .prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
