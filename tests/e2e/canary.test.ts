@@ -27,7 +27,10 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     let session: Session;
 
     before(async () => {
-      environment = await Environment.start({ originCredentials });
+      environment = await Environment.start({
+        originCredentials,
+        worker: { CREDENTIAL_WAIT_MS: "200" },
+      });
       tokens = Array.from({ length: 5 }, () =>
         environment.newToken(`canary${randomBytes(16).toString("hex")}/+@:#?%41'"$(x)\\`),
       );

@@ -39,7 +39,7 @@ after(async () => {
 });
 
 /** The Worker and the runtime are built before the tests, so this covers only the check that they are. */
-const READY_MS = 60_000;
+const READY_MS = 100_000;
 
 interface Development {
   child: ChildProcess;

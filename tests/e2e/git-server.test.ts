@@ -180,6 +180,11 @@ describe("git server", () => {
       await failure(git(folder, [...slow, "clone", url, join(folder, fault.kind)]));
     }
 
+    repository.misbehaviour = always({ kind: "delay", ms: 300 });
+    const started = performance.now();
+    await git(folder, ["ls-remote", url]);
+    assert.ok(performance.now() - started >= 300);
+
     repository.misbehaviour = always({ kind: "status", status: 503 });
     await failure(git(folder, ["ls-remote", url]));
     assert.equal(server.log.at(-1)?.status, 503);

@@ -175,16 +175,6 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       await assertOrigin(prepared, token);
     });
 
-    test("a gitToken on a github session is ignored, whatever it is", async () => {
-      const client = environment.stack.client(environment.newUser());
-      const session = await Session.prepare(client, {
-        githubRepo: "example/repository",
-        gitToken: environment.newToken().token,
-      });
-      await session.send({ gitToken: "a token\nwith control characters" });
-      assert.equal((await session.view()).credential, undefined);
-    });
-
     test("tokens with every printable character reach git, cold and warm", async () => {
       const characters = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index));
       const cold = environment.newToken(`1${characters.join("")}`);

@@ -158,32 +158,43 @@ describe("with the built-in agent", () => {
 
   test("a slow git server is waited for", async () => {
     const prepared = await environment.newSession();
-    let delayed = false;
+    prepared.repository.misbehaviour = always({ kind: "delay", ms: 700 });
+    const { messageId: first } = await prepared.session.initiate();
+    await prepared.session.completed(first);
+  });
+
+  test("a git server that fails for a moment is asked again", async () => {
+    const prepared = await environment.newSession();
+    let failures = 1;
     prepared.repository.misbehaviour = () => {
-      if (delayed) return undefined;
-      delayed = true;
-      return { kind: "status", status: 503 };
+      failures -= 1;
+      return failures < 0 ? undefined : { kind: "status", status: 503 };
     };
     const { messageId: first } = await prepared.session.initiate();
     await prepared.session.completed(first, RETRIED_MS);
   });
 
-  test("a refused token fails its message with a typed reason, and the queue goes on", async () => {
-    const prepared = await started();
-    const { label, token } = environment.newToken();
-    environment.server.tokens.revoke(label);
-    const { messageId: refused } = await prepared.session.send({ gitToken: token });
-    const result = await prepared.session.ended(refused);
-    assert.equal(result.status, "failed");
-    assert.equal(result.failure?.code, "workspace_setup_failed");
-    assert.equal(result.failure?.subtype, "git_authentication_failed");
-    assert.ok(!JSON.stringify(result).includes(token));
-    const fresh = environment.newToken();
-    const requests = await environment.requestsTo(prepared.repository, async () => {
-      const { messageId: next } = await prepared.session.send({ gitToken: fresh.token });
-      await prepared.session.completed(next);
-    });
-    assert.deepEqual(labelsOf(requests), [fresh.label]);
+  test("a runtime that does not answer for a while holds up nobody but its own messages", async () => {
+    const { session } = await started();
+    const { pid } = environment.stack.runtime;
+    assert.ok(pid);
+    process.kill(pid, "SIGSTOP");
+    try {
+      const { messageId: next } = await session.send();
+      const before = performance.now();
+      await session.send();
+      await session.view();
+      assert.ok(performance.now() - before < 2000, "the object answers meanwhile");
+      await waitFor("a delivery that was given up", () =>
+        environment.stack.worker.log.lines.some(
+          (line) => line.includes(next) && line.includes("sandbox_connect_failed"),
+        ),
+      );
+      process.kill(pid, "SIGCONT");
+      await session.completed(next, RETRIED_MS);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
   });
 
   test("a branch that is not there fails its message at once", async () => {

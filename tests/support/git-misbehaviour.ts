@@ -17,6 +17,8 @@ export interface GitRequest {
 export type Fault =
   /** Takes the request and never answers. */
   | { kind: "stall" }
+  /** Answers as it should, after so many milliseconds. */
+  | { kind: "delay"; ms: number }
   /** Answers one byte a second. */
   | { kind: "trickle" }
   /** Sends the client elsewhere. */
@@ -44,9 +46,17 @@ export function always(fault: Fault): Misbehaviour {
   return () => fault;
 }
 
+/** The faults of an answer that is git's own. */
+export type FaultOfDelivery = Extract<Fault, { kind: "delay" | "drop" | "pause" | "trickle" }>;
+
+/** Tells them from those that stand for the whole answer. */
+export function isOfDelivery(fault: Fault): fault is FaultOfDelivery {
+  return ["delay", "drop", "pause", "trickle"].includes(fault.kind);
+}
+
 /** Answers a request with one of the faults that need no git. Returns the status, 0 when none was sent. */
 export function answerWithFault(
-  fault: Exclude<Fault, { kind: "drop" | "pause" | "trickle" }>,
+  fault: Exclude<Fault, FaultOfDelivery>,
   request: IncomingMessage,
   response: ServerResponse,
 ): number {
@@ -77,7 +87,11 @@ function decoded(request: IncomingMessage): string {
 }
 
 /** Sends a body, and goes wrong on the way if `fault` says so. */
-export function sendBody(body: Readable, response: ServerResponse, fault: Fault | undefined): void {
+export function sendBody(
+  body: Readable,
+  response: ServerResponse,
+  fault: FaultOfDelivery | undefined,
+): void {
   if (fault?.kind === "trickle") trickle(body, response);
   else if (fault?.kind === "drop" || fault?.kind === "pause") sendStart(body, response, fault);
   else body.pipe(response);

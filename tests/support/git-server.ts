@@ -8,7 +8,12 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findHttpBackend, runHttpBackend } from "./git-http-backend.ts";
-import { answerWithFault, type Fault, sendBody } from "./git-misbehaviour.ts";
+import {
+  answerWithFault,
+  type FaultOfDelivery,
+  isOfDelivery,
+  sendBody,
+} from "./git-misbehaviour.ts";
 import { GitRepository, initializeRepository, type RepositoryOptions } from "./git-repository.ts";
 import { GitTokens, NO_TOKEN } from "./git-tokens.ts";
 
@@ -104,7 +109,7 @@ export class GitServer {
     const [, file, action] = PATH.exec(url.pathname) ?? [];
     const repository = file === undefined ? undefined : this.#repositories.get(file);
     const fault = repository?.misbehaviour?.(record);
-    if (fault !== undefined && isWholeAnswer(fault)) {
+    if (fault !== undefined && !isOfDelivery(fault)) {
       record.status = answerWithFault(fault, request, response);
       return;
     }
@@ -126,8 +131,9 @@ export class GitServer {
     url: URL,
     record: RequestRecord,
     loggedIn: boolean,
-    fault: Fault | undefined,
+    fault: FaultOfDelivery | undefined,
   ): Promise<void> {
+    if (fault?.kind === "delay") await new Promise((resolve) => setTimeout(resolve, fault.ms));
     try {
       const reply = await runHttpBackend(request, {
         program: this.#backend,
@@ -165,12 +171,6 @@ function serviceOf(url: URL): string {
     ? url.searchParams.get("service")
     : url.pathname.slice(url.pathname.lastIndexOf("/") + 1);
   return named === "git-upload-pack" || named === "git-receive-pack" ? named : "other";
-}
-
-function isWholeAnswer(
-  fault: Fault,
-): fault is Exclude<Fault, { kind: "drop" | "pause" | "trickle" }> {
-  return fault.kind !== "drop" && fault.kind !== "pause" && fault.kind !== "trickle";
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, status: number): number {

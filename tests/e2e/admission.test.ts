@@ -1,8 +1,9 @@
-// A full queue: what is refused changes nothing, and there is a way out.
+// What admission alone decides, with every delivery held back: full queues, replays, sessions with other credentials.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { messageId, refusal } from "../../scripts/support/client.ts";
+import { Session } from "../../scripts/support/session.ts";
 import { Environment } from "../support/environment.ts";
 import { digestOf } from "../support/stored.ts";
 
@@ -65,3 +66,20 @@ test("a replay with another content is refused and changes nothing", async () =>
   assert.equal(refused.message, "Message intent does not match admitted message");
   assert.equal(digestOf(environment.stack.worker.storage), stored);
 });
+
+for (const [kind, repository] of [
+  ["github", { githubRepo: "example/repository" }],
+  ["gitlab", { gitUrl: "https://gitlab.example.com/example/repository.git", platform: "gitlab" }],
+] as [string, Record<string, string>][]) {
+  test(`a gitToken on a ${kind} session is ignored, whatever it is`, async () => {
+    const session = await Session.prepare(environment.stack.client(environment.newUser()), {
+      ...repository,
+      gitToken: environment.newToken().token,
+    });
+    for (const gitToken of [environment.newToken().token, "no token\n at all", ""]) {
+      const { delivery } = await session.send({ gitToken });
+      assert.equal(delivery, "queued");
+    }
+    assert.equal((await session.view()).credential, undefined);
+  });
+}
