@@ -4,7 +4,8 @@
 //! a crash on either side repeats nothing and loses nothing.
 
 use cloud_agent_wire::{
-    Failure, Generation, JournalEvent, MessageId, RuntimeEvent, StoreId, Submission, Timestamp,
+    Failure, FailureStage, Generation, JournalEvent, MessageId, RuntimeEvent, StoreId, Submission,
+    Timestamp,
 };
 
 use crate::telemetry::LogEvent;
@@ -205,7 +206,10 @@ impl Progress<'_> {
         let Some(message) = self.delivered(message_id, submission) else {
             return;
         };
-        if message.state.accepted_at().is_some() {
+        // The stage tells that the agent was started even when the event that says so was never written: the runtime
+        // died in between, and starts no turn twice.
+        let was_started = failure.stage != FailureStage::PreDispatch;
+        if was_started || message.state.accepted_at().is_some() {
             self.fail(&message, failure.clone());
         } else {
             self.settle_failure(&message, failure.clone());
