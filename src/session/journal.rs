@@ -32,7 +32,13 @@ pub fn on_events(
         return progress.finish(());
     }
     for event in events {
-        if event.seq > progress.view.link.cursor {
+        // What comes while no message is being delivered stays in the journal: the delivery that it belongs to may be
+        // taken up again, and reads on from here.
+        let is_delivering = progress
+            .view
+            .head_message()
+            .is_some_and(MessageRecord::is_delivered);
+        if is_delivering && event.seq > progress.view.link.cursor {
             progress.follow(&event.event, store_id);
             let link = progress.link();
             link.cursor = event.seq;
