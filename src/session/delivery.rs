@@ -74,19 +74,32 @@ pub fn on_contact(
                 store_id: store_id.clone(),
             });
         }
-        *progress.link() = RuntimeLink {
+        let link = RuntimeLink {
             store_id: Some(store_id.clone()),
             ..RuntimeLink::default()
         };
-        progress
-            .draft
-            .deadlines
-            .set(DeadlineKind::InterruptOwed, None);
+        replace_link(&mut progress, link);
         lose_what_ran_elsewhere(&mut progress, store_id);
     } else if view.link.unreachable_since.is_some() {
         progress.link().unreachable_since = None;
     }
     progress.finish(())
+}
+
+/// What was owed to a runtime that is gone is owed no more, and the queue that waited for it goes on.
+fn replace_link(progress: &mut Progress<'_>, link: RuntimeLink) {
+    let owed = !progress.view.link.interrupts.is_empty();
+    *progress.link() = link;
+    progress
+        .draft
+        .deadlines
+        .set(DeadlineKind::InterruptOwed, None);
+    if owed {
+        let now = progress.now;
+        progress
+            .draft
+            .set_deadline_no_later(DeadlineKind::Drain, now);
+    }
 }
 
 fn lose_what_ran_elsewhere(progress: &mut Progress<'_>, store_id: &StoreId) {
@@ -219,6 +232,21 @@ pub fn on_pull_started(
     progress.finish(reading)
 }
 
+/// The runtime has begun to answer a read, perhaps without an event: it is in reach.
+#[must_use]
+pub fn on_pull_answered(
+    view: &DeliveryView,
+    store_id: &StoreId,
+    now: Timestamp,
+    settings: &Settings,
+) -> Decision<()> {
+    let mut progress = Progress::new(view, now, settings);
+    if view.link.store_id.as_ref() == Some(store_id) && view.link.unreachable_since.is_some() {
+        progress.link().unreachable_since = None;
+    }
+    progress.finish(())
+}
+
 /// Reading events failed.
 #[must_use]
 pub fn on_pull_failed(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
@@ -249,7 +277,7 @@ pub fn on_pull_failed(view: &DeliveryView, now: Timestamp, settings: &Settings) 
 #[must_use]
 pub fn on_journal_gone(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
-    *progress.link() = RuntimeLink::default();
+    replace_link(&mut progress, RuntimeLink::default());
     if let Some(message) = view.head_message() {
         match &message.state {
             MessageState::Claimed {
@@ -279,7 +307,9 @@ pub fn on_push_answered(
 ) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
     if view.link.store_id.as_ref() == Some(store_id) && view.link.acknowledged < generation {
-        progress.link().acknowledged = generation;
+        let link = progress.link();
+        link.acknowledged = generation;
+        link.unreachable_since = None;
         let next = (view.generation() > generation).then_some(now);
         progress.draft.deadlines.set(DeadlineKind::PushOwed, next);
         progress

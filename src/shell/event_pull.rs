@@ -9,7 +9,8 @@ use worker::Response;
 
 use crate::ndjson::LineSplitter;
 use crate::session::delivery::{
-    Reading, on_contact, on_journal_gone, on_pull_failed, on_pull_started, reading,
+    Reading, on_contact, on_journal_gone, on_pull_answered, on_pull_failed, on_pull_started,
+    reading,
 };
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
@@ -54,7 +55,10 @@ impl<T: Transport> Delivery<T> {
             return Ok(false);
         };
         let outcome = match self.runtime.events(&session_id, &store_id, after).await {
-            Ok(response) => self.take_over(&store_id, response).await?,
+            Ok(response) => {
+                self.apply(|view, now, settings| on_pull_answered(view, &store_id, now, settings))?;
+                self.take_over(&store_id, response).await?
+            }
             Err(fault) => Err(fault),
         };
         match outcome {
