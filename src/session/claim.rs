@@ -175,7 +175,14 @@ impl Progress<'_> {
                 self.set_after(DeadlineKind::InterruptOwed, OWED_RETRY_MILLIS);
                 return Work::Interrupt(message_id);
             }
-            self.draft.deadlines.set(DeadlineKind::Drain, None);
+            // Whatever else is due waits for the same, and would ring the alarm again and again until then.
+            for kind in [
+                DeadlineKind::Drain,
+                DeadlineKind::PushOwed,
+                DeadlineKind::CredentialWait,
+            ] {
+                self.draft.deadlines.set(kind, None);
+            }
             return Work::Rest;
         }
         if self.push_is_due() {
