@@ -64,12 +64,14 @@ pub fn check(world: &mut World, step: &Step) -> Check {
 /// Of a deleted session no secret is left, and nothing is admitted or delivered any more.
 fn deletion(world: &mut World, step: &Step, durable: &Durable) -> Check {
     let tables = &durable.tables;
-    ensure(tables.secrets.is_empty() && tables.credential.is_none(), || {
-        "a deleted session has secrets".to_owned()
-    })?;
-    ensure(tables.messages.len() <= step.before.tables.messages.len(), || {
-        "a deleted session admits messages".to_owned()
-    })?;
+    ensure(
+        tables.secrets.is_empty() && tables.credential.is_none(),
+        || "a deleted session has secrets".to_owned(),
+    )?;
+    ensure(
+        tables.messages.len() <= step.before.tables.messages.len(),
+        || "a deleted session admits messages".to_owned(),
+    )?;
     secrets(world, durable)
 }
 
@@ -132,13 +134,21 @@ fn markers(world: &World, tables: &Tables, is_clean_ring: bool) -> Check {
 
 /// I2, I4 and first in, first out.
 fn messages(world: &World, tables: &Tables) -> Check {
-    let ids: Vec<_> = tables.messages.values().map(|row| &row.message_id).collect();
+    let ids: Vec<_> = tables
+        .messages
+        .values()
+        .map(|row| &row.message_id)
+        .collect();
     let expected: Vec<_> = world.model.admitted.iter().collect();
     ensure(ids == expected, || {
         format!("I2: the messages are {ids:?}, not {expected:?}")
     })?;
     let mut events: BTreeMap<&str, u32> = BTreeMap::new();
-    for entity in tables.events.values().filter_map(|row| row.entity.as_deref()) {
+    for entity in tables
+        .events
+        .values()
+        .filter_map(|row| row.entity.as_deref())
+    {
         *events.entry(entity).or_default() += 1;
     }
     let mut has_open = false;
@@ -148,9 +158,10 @@ fn messages(world: &World, tables: &Tables) -> Check {
         ensure(state.phase() == row.phase, || {
             format!("{id} is {:?} and {:?}", row.phase, state.phase())
         })?;
-        ensure(row.phase == Phase::Queued || row.phase.is_terminal() || !has_open, || {
-            format!("{id} is being delivered before one that was admitted earlier")
-        })?;
+        ensure(
+            row.phase == Phase::Queued || row.phase.is_terminal() || !has_open,
+            || format!("{id} is being delivered before one that was admitted earlier"),
+        )?;
         ensure(!(row.phase.is_terminal() && has_open), || {
             format!("{id} ended before one that was admitted earlier")
         })?;
@@ -245,9 +256,7 @@ fn starts(world: &World, before: &Tables) -> Check {
             continue;
         }
         let log = world.session.store.log_lines();
-        let is_reason = |line: &&LogEvent| {
-            matches!(line, LogEvent::DeliveryRetried { message_id, .. } if message_id == id)
-        };
+        let is_reason = |line: &&LogEvent| matches!(line, LogEvent::DeliveryRetried { message_id, .. } if message_id == id);
         ensure(log.iter().filter(is_reason).count() >= times, || {
             format!("I4: an agent was started again for {id} without a recorded reason")
         })?;
@@ -259,7 +268,10 @@ fn starts(world: &World, before: &Tables) -> Check {
     if world.started_now && matches!(state, Some(MessageState::Interrupted { .. })) {
         // Until the runtime has answered it may not know.
         return ensure(owes_interrupts(before), || {
-            format!("I4: an agent was started for {} after it was stopped", newest.message_id)
+            format!(
+                "I4: an agent was started for {} after it was stopped",
+                newest.message_id
+            )
         });
     }
     // A start that the object knows of is the last one.
@@ -267,7 +279,10 @@ fn starts(world: &World, before: &Tables) -> Check {
         return Ok(());
     };
     ensure(store_id.as_str() == format!("disk-{}", newest.disk), || {
-        format!("I4: {} runs on {store_id} and {newest:?}", newest.message_id)
+        format!(
+            "I4: {} runs on {store_id} and {newest:?}",
+            newest.message_id
+        )
     })
 }
 
@@ -284,7 +299,10 @@ fn ends(world: &World, step: &Step, tables: &Tables) -> Check {
         if failure.code != FailureCode::WrapperDisconnected {
             continue;
         }
-        let silent = world.shell.last_answer.map(|at| world.now().millis_since(at));
+        let silent = world
+            .shell
+            .last_answer
+            .map(|at| world.now().millis_since(at));
         ensure(silent.is_none_or(|millis| millis >= LOST_MILLIS), || {
             format!("{} lost its runtime after {silent:?} ms", row.message_id)
         })?;
@@ -357,13 +375,16 @@ fn waits_for(tables: &Tables, message_id: &MessageId, submission: Submission) ->
 /// I7: no secret in any row, event, state or log line.
 fn secrets(world: &mut World, durable: &Durable) -> Check {
     let rows = format!("{durable:?}");
-    ensure(!shows_secret(&rows), || "I7: a row holds a secret".to_owned())?;
+    ensure(!shows_secret(&rows), || {
+        "I7: a row holds a secret".to_owned()
+    })?;
     let log = world.session.store.log_lines();
     for line in &log[world.searched_lines..] {
         let text = line.to_line(None, world.session.now());
-        ensure(!shows_secret(&text) && !shows_secret(&format!("{line:?}")), || {
-            format!("I7: a log line shows a secret: {text}")
-        })?;
+        ensure(
+            !shows_secret(&text) && !shows_secret(&format!("{line:?}")),
+            || format!("I7: a log line shows a secret: {text}"),
+        )?;
     }
     world.searched_lines = log.len();
     Ok(())

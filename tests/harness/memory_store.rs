@@ -212,7 +212,12 @@ impl Store for MemoryStore {
                 phase: state.phase(),
             })
         });
-        let open = |phase| tables.messages.values().filter(move |row| phase == row.phase);
+        let open = |phase| {
+            tables
+                .messages
+                .values()
+                .filter(move |row| phase == row.phase)
+        };
         let claimed = open(Phase::Claimed).count();
         Ok(Some(AdmissionView {
             record,

@@ -126,8 +126,8 @@ impl Model {
         let late_by = last.stamp.millis_since(asked.stamp);
         let bearer = asked.message_id.cloned().map(Bearer::Message);
         let mut earlier = self.applications.iter();
-        let has_applied =
-            bearer.is_some() && earlier.any(|application| Some(&application.bearer) == bearer.as_ref());
+        let has_applied = bearer.is_some()
+            && earlier.any(|application| Some(&application.bearer) == bearer.as_ref());
         if has_applied {
             self.owner() == bearer.as_ref() && late_by == 0
         } else {

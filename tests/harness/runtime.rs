@@ -419,4 +419,3 @@ impl Runtime {
         self.journal.clear();
     }
 }
-

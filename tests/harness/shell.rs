@@ -179,9 +179,9 @@ impl Shell {
                 let reply = runtime.interrupt_turn(&store_id, &message_id);
                 match self.heard(session, reply) {
                     Ok(())
-                    | Err(CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone)) => {
-                        interrupted(session, &message_id)
-                    }
+                    | Err(CallFault::Refused(
+                        RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone,
+                    )) => interrupted(session, &message_id),
                     Err(fault) => Ok(look_at_store(session, "interrupt", fault)),
                 }
             }

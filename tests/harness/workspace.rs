@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cloud_agent_wire::{
-    Failure, FailureCode, FailureStage, FailureSubtype, Generation, MessageId, Submission, TurnState,
+    Failure, FailureCode, FailureStage, FailureSubtype, Generation, MessageId, Submission,
+    TurnState,
 };
 
 use super::runtime::Luck;

@@ -7,12 +7,12 @@ use cloud_agent_session::session::error::CommandError;
 use cloud_agent_wire::{MessageId, RuntimeErrorCode, Timestamp};
 
 use super::fixtures::{self, CANARY, message_id, prompt};
+use super::follower::Stream;
 use super::invariants::{self, Step};
 use super::memory_store::Fault;
 use super::model::{Asked, Model, Reply, durable_steps};
 use super::runtime::{Luck, Runtime};
 use super::session::Session;
-use super::follower::Stream;
 use super::shell::Shell;
 
 /// Far more often than the work of a full queue makes the alarm ring at one moment.
@@ -272,9 +272,8 @@ impl World {
     fn interrupt(&mut self) -> Result<(), String> {
         let answer = self.touch(|world| world.session.interrupt());
         match (self.model.is_deleted, &answer) {
-            (true, Err(CommandError::SessionNotFound)) | (false, Err(CommandError::Internal(_))) => {
-                Ok(())
-            }
+            (true, Err(CommandError::SessionNotFound))
+            | (false, Err(CommandError::Internal(_))) => Ok(()),
             (false, Ok(())) if self.head().is_none() => Ok(()),
             (false, Ok(())) => Err(format!("an interrupt left {:?} open", self.head())),
             _ => Err(format!("an interrupt was answered {answer:?}")),

@@ -2,9 +2,9 @@
 
 use cloud_agent_wire::{FailureSubtype, RuntimeErrorCode, Timestamp};
 
+use crate::harness::follower::Stream;
 use crate::harness::memory_store::Fault;
 use crate::harness::runtime::Luck;
-use crate::harness::follower::Stream;
 use crate::harness::world::{Action, Request, World};
 use crate::random_numbers::RandomNumbers;
 

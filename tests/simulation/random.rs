@@ -71,7 +71,10 @@ fn shrink(starts_with_token: bool, actions: Vec<Action>, broken: &str) -> Vec<Ac
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} must be a number")),
+    )
 }
 
 #[test]
@@ -95,7 +98,10 @@ fn random_histories_keep_every_invariant() {
                 let starts_with_token = !seed.is_multiple_of(5);
                 let shortest = shrink(starts_with_token, actions, &broken);
                 let (again, happened) = replay(starts_with_token, &shortest).unwrap_or_default();
-                let lines: Vec<_> = happened.iter().map(|action| format!("    {action:?}")).collect();
+                let lines: Vec<_> = happened
+                    .iter()
+                    .map(|action| format!("    {action:?}"))
+                    .collect();
                 panic!(
                     "{broken}\nreplay it with SIMULATION_SEED={seed}; the shortest history breaks with\n{again}\nstarts with a token: {starts_with_token}\n{}",
                     lines.join("\n")

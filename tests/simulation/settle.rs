@@ -1,7 +1,7 @@
 //! Lets a world come to rest: no more trouble, and everybody does what is to be done.
 
-use crate::harness::runtime::Luck;
 use crate::harness::follower::{Follower, Stream};
+use crate::harness::runtime::Luck;
 use crate::harness::world::{Action, World};
 
 /// Far more than any history needs.
