@@ -7,7 +7,16 @@
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -60,10 +69,10 @@ export async function buildWorker({ features = [] } = {}) {
     const inputs = workerInputs(key, features);
     if (isBuilt(folder, inputs)) return;
     const { workerBuild, wasmBindgen } = cargoTools();
-    rmSync(join(folder, KEY_FILE), { force: true });
+    const compiled = join(TARGET_FOLDER, "worker", relative(projectRoot, folder));
     await run(
       workerBuild.program,
-      ["--release", "--out-dir", relative(projectRoot, folder), ...workerOptions(features)],
+      ["--release", "--out-dir", relative(projectRoot, compiled), ...workerOptions(features)],
       {
         ...env,
         WASM_BINDGEN_BIN: wasmBindgen.program,
@@ -71,9 +80,34 @@ export async function buildWorker({ features = [] } = {}) {
         ESBUILD_BIN: join(BIN, "esbuild"),
       },
     );
-    writeFileSync(join(folder, KEY_FILE), inputs);
+    await assemble(compiled, folder, inputs);
   });
   return folder;
+}
+
+/**
+ * Puts the guard around the compiled module, and the result into `folder` in one move: a Worker that starts meanwhile
+ * gets either the old one or the new one.
+ */
+async function assemble(compiled, folder, inputs) {
+  const { build } = await import("esbuild");
+  const fresh = `${compiled}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true });
+  await build({
+    entryPoints: [join(projectRoot, "src", "shell", "guard.js")],
+    alias: { "worker-module": join(compiled, "index.js") },
+    outfile: join(fresh, "index.js"),
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    external: ["cloudflare:workers", "*.wasm"],
+    logLevel: "warning",
+  });
+  copyFileSync(join(compiled, "index_bg.wasm"), join(fresh, "index_bg.wasm"));
+  writeFileSync(join(fresh, KEY_FILE), inputs);
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(fresh, folder);
 }
 
 /** Builds the workspace runtime and returns the path of its program. */

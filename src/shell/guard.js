@@ -1,0 +1,64 @@
+// The module's entry points, guarded against a WebAssembly instance that dies.
+//
+// A panic or another trap inside a task ends the instance, and with it every promise that its tasks would have settled:
+// requests would hang until their clients give up. The `worker` crate makes a new instance for the next event; this
+// file fails the events that were under way, at once.
+
+import Entrypoint, { CloudAgentSession as Session } from "worker-module";
+
+/** Rejects an event that is under way. */
+const underWay = new Set();
+
+addEventListener("error", ({ error }) => {
+  if (!(error instanceof WebAssembly.RuntimeError)) return;
+  for (const reject of underWay) reject(new Error("the WebAssembly instance died"));
+  underWay.clear();
+});
+
+/** Runs an event's handler; fails when the instance dies before it has ended. */
+async function guarded(handler) {
+  let rejectEvent;
+  const death = new Promise((_, reject) => {
+    rejectEvent = reject;
+  });
+  underWay.add(rejectEvent);
+  try {
+    return await Promise.race([handler(), death]);
+  } finally {
+    underWay.delete(rejectEvent);
+  }
+}
+
+/** The reply of a Worker whose instance died: what tRPC clients can read. */
+function internalError() {
+  const data = { code: "INTERNAL_SERVER_ERROR", httpStatus: 500 };
+  const error = { message: "Internal server error", code: -32603, data };
+  return Response.json({ error }, { status: 500 });
+}
+
+export default class extends Entrypoint {
+  async fetch(request) {
+    try {
+      return await guarded(() => super.fetch(request));
+    } catch (error) {
+      console.error(String(error));
+      return internalError();
+    }
+  }
+}
+
+export class CloudAgentSession {
+  #session;
+
+  constructor(state, env) {
+    this.#session = new Session(state, env);
+  }
+
+  fetch(request) {
+    return guarded(() => this.#session.fetch(request));
+  }
+
+  alarm() {
+    return guarded(() => this.#session.alarm());
+  }
+}
