@@ -11,7 +11,7 @@ use cloud_agent_wire::routes::STORE_ID_HEADER;
 use cloud_agent_wire::{Claim, RuntimeErrorCode, Secret};
 use subtle::ConstantTimeEq;
 
-use super::errors::Error;
+use super::errors::{Error, stopping};
 use super::{App, body};
 use crate::config::is_runtime_token;
 use crate::store::files::lock;
@@ -31,10 +31,7 @@ pub async fn check(
         ));
     }
     if app.stopping.is_cancelled() {
-        return Err(Error::new(
-            RuntimeErrorCode::Unavailable,
-            "the runtime is stopping",
-        ));
+        return Err(stopping());
     }
     Ok(next.run(request).await)
 }

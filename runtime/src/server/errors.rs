@@ -55,6 +55,7 @@ impl From<RequestError> for Error {
                 "the session has no workspace yet",
             ),
             RequestError::Gone => gone(),
+            RequestError::Stopping => stopping(),
             RequestError::JournalFull => Self::new(
                 RuntimeErrorCode::Unavailable,
                 "the journal is full until its events are acknowledged",
@@ -88,6 +89,11 @@ pub fn json(status: StatusCode, body: &impl serde::Serialize) -> Response<Body> 
 /// The session was deleted.
 pub fn gone() -> Error {
     Error::new(RuntimeErrorCode::Gone, "the session was deleted")
+}
+
+/// The runtime takes nothing new any more.
+pub fn stopping() -> Error {
+    Error::new(RuntimeErrorCode::Unavailable, "the runtime is stopping")
 }
 
 /// The session is not there.

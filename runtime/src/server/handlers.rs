@@ -1,6 +1,5 @@
 //! The calls that change a session.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -105,23 +104,12 @@ impl App {
     /// A session that exists.
     pub(super) async fn find(&self, text: &str) -> Result<Arc<Session>, Error> {
         let id = self.session_id(text)?;
-        let session = self.sessions.find(&id).await;
-        session
-            .map_err(|error| not_opened(&error))?
-            .ok_or_else(no_such_session)
+        self.sessions.find(&id).await?.ok_or_else(no_such_session)
     }
 
     /// A session, made if it is new.
     pub(super) async fn find_or_create(&self, id: &SessionId) -> Result<Arc<Session>, Error> {
-        let session = self.sessions.find_or_create(id).await;
-        session.map_err(|error| not_opened(&error))
-    }
-}
-
-fn not_opened(error: &io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => gone(),
-        _ => Error::disk(error),
+        Ok(self.sessions.find_or_create(id).await?)
     }
 }
 

@@ -9,7 +9,7 @@ use cloud_agent_wire::SessionId;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::Session;
+use super::{RequestError, Session};
 use crate::context::Context;
 use crate::git::run::blocking;
 use crate::journal::Journal;
@@ -35,8 +35,8 @@ impl Registry {
     /// A session that exists; `None` when there is none.
     ///
     /// # Errors
-    /// Those of the file system.
-    pub async fn find(&self, id: &SessionId) -> io::Result<Option<Arc<Session>>> {
+    /// [`RequestError::Gone`], [`RequestError::Stopping`] and [`RequestError::Disk`].
+    pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RequestError> {
         let mut open = self.open.lock().await;
         if let Some(session) = open.get(id) {
             return Ok(Some(Arc::clone(session)));
@@ -52,8 +52,8 @@ impl Registry {
     /// A session, made if it does not exist yet.
     ///
     /// # Errors
-    /// Those of the file system.
-    pub async fn find_or_create(&self, id: &SessionId) -> io::Result<Arc<Session>> {
+    /// [`RequestError::Gone`], [`RequestError::Stopping`] and [`RequestError::Disk`].
+    pub async fn find_or_create(&self, id: &SessionId) -> Result<Arc<Session>, RequestError> {
         let mut open = self.open.lock().await;
         if let Some(session) = open.get(id) {
             return Ok(Arc::clone(session));
@@ -65,9 +65,12 @@ impl Registry {
         &self,
         open: &mut HashMap<SessionId, Arc<Session>>,
         id: &SessionId,
-    ) -> io::Result<Arc<Session>> {
-        if self.stop.is_cancelled() || self.context.store.is_deleted(id) {
-            return Err(io::ErrorKind::NotFound.into());
+    ) -> Result<Arc<Session>, RequestError> {
+        if self.context.store.is_deleted(id) {
+            return Err(RequestError::Gone);
+        }
+        if self.stop.is_cancelled() {
+            return Err(RequestError::Stopping);
         }
         let (context, session_id) = (Arc::clone(&self.context), id.clone());
         let journal = blocking(move || {

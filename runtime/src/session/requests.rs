@@ -24,8 +24,10 @@ pub enum RequestError {
     Stale,
     /// The session has no workspace to rotate the credential of.
     NoWorkspace,
-    /// The session was deleted in the meantime.
+    /// The session was deleted. Final: it never comes back.
     Gone,
+    /// The runtime is stopping; the next one on this store goes on.
+    Stopping,
     /// The journal is full: the reader must acknowledge first.
     JournalFull,
     /// The disk refused it.
@@ -154,8 +156,10 @@ impl Session {
     }
 
     fn check_alive(&self) -> Result<(), RequestError> {
-        if self.is_deleted() || self.stop.is_cancelled() {
+        if self.is_deleted() {
             Err(RequestError::Gone)
+        } else if self.stop.is_cancelled() {
+            Err(RequestError::Stopping)
         } else {
             Ok(())
         }

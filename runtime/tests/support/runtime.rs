@@ -202,9 +202,19 @@ impl Runtime {
 
     /// Sends a signal and waits for the end.
     pub async fn signal(&mut self, signal: rustix::process::Signal) -> Option<i32> {
+        self.send(signal);
+        self.ended().await
+    }
+
+    /// Sends a signal.
+    pub fn send(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id()).expect("it is a pid");
         let pid = rustix::process::Pid::from_raw(pid).expect("it is a pid");
         rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.child.try_wait().expect("it is a child") {

@@ -1,0 +1,66 @@
+//! What a runtime that is stopping answers.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::runtime::{Runtime, SESSION, message};
+use support::{Folder, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Begins a call and holds its body back.
+async fn begin(runtime: &Runtime, path: &str, body: &str) -> TcpStream {
+    let address = runtime.url.trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).await.expect("it listens");
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\nx-store-id: {}\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        runtime.token,
+        runtime.store,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("it is sent");
+    // The server asks for the body once its handler reads it, so the call has got in by then.
+    let mut asked = [0; 25];
+    stream.read_exact(&mut asked).await.expect("it is read");
+    assert_eq!(asked.as_slice(), b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_a_stop_overtakes_may_be_repeated() {
+    let root = Folder::new();
+    let mut runtime = Runtime::start(root.path(), &[]).await;
+    let turn = |number: u32| {
+        json!({
+            "submission": 1,
+            "generation": 1,
+            "intent": {
+                "turn": { "type": "prompt", "messageId": message(number), "prompt": "p" },
+                "agent": { "mode": "code", "model": "m" },
+                "finalization": {},
+            },
+        })
+    };
+    runtime.put_turn(2, 1, 1, json!({})).await;
+    let other = "agent_0f8fad5b-d9cb-469f-a165-70867728950f";
+    let mut calls = Vec::new();
+    for (session, number) in [(SESSION, 1), (other, 1)] {
+        let body = turn(number).to_string();
+        let path = format!("/v1/sessions/{session}/turns/{}", message(number));
+        calls.push((begin(&runtime, &path, &body).await, body));
+    }
+    runtime.send(Signal::TERM);
+    until("it stops", || runtime.log().contains("\"stopping\"")).await;
+    for (mut stream, body) in calls {
+        stream.write_all(body.as_bytes()).await.expect("it is sent");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.expect("it answers");
+        assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+        let (_, json) = reply.split_once("\r\n\r\n").expect("there is a body");
+        let json: Value = serde_json::from_str(json).expect("it is JSON");
+        assert_eq!(json["code"], "unavailable");
+    }
+    assert_eq!(runtime.ended().await, Some(0));
+}
