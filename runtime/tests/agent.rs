@@ -189,13 +189,43 @@ async fn an_interrupt_ends_everything_the_agent_started() {
         processes_of(&runtime.store).is_empty()
     })
     .await;
-    for (number, submission) in [(1, 1), (2, 2)] {
-        let reply = runtime.put_turn(number, 7, 1, json!({})).await;
-        assert_eq!(
-            reply,
-            json!({ "submission": submission, "state": "interrupted" })
-        );
+    // One whose agent had started stays as it ended; of the others no submission ever starts one.
+    for (number, submission) in [(1, 1), (2, 7), (9, 7)] {
+        for _ in 0..2 {
+            let reply = runtime.put_turn(number, 7, 1, json!({})).await;
+            assert_eq!(
+                reply,
+                json!({ "submission": submission, "state": "interrupted" })
+            );
+        }
     }
+    runtime.put_turn(3, 8, 1, json!({})).await;
+    let events = runtime.wait_for("ready", 3).await;
+    assert_eq!(
+        types(&events)[4..],
+        ["interrupted", "interrupted", "ready"],
+        "every submission got its end"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupt_that_overtakes_its_turn_keeps_the_agent_from_starting() {
+    let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
+    let text = "echo start >> $1/starts";
+    let runtime = start(&server, &root, text, folder.path()).await;
+    let path = format!("/v1/sessions/{SESSION}/turns/{}/interrupt", message(1));
+    let (status, _) = runtime.call(Method::POST, &path, None).await;
+    assert_eq!(status.as_u16(), 202);
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, &server.issue()))
+        .await;
+    let reply = runtime.put_turn(1, 1, 1, json!({})).await;
+    assert_eq!(reply, json!({ "submission": 1, "state": "interrupted" }));
+    runtime.put_turn(2, 2, 1, json!({})).await;
+    let events = runtime.wait_for("complete", 2).await;
+    assert_eq!(types(&events), ["interrupted", "ready", "complete"]);
+    let starts = std::fs::read_to_string(folder.path().join("starts")).expect("it ran");
+    assert_eq!(starts, "start\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -172,10 +172,10 @@ async fn other_bad_calls_are_refused_by_field() {
         ),
         (
             Method::POST,
-            "/v1/sessions/{session}/turns/{message}/interrupt",
+            "/v1/sessions/{session}/turns/msg_x/interrupt",
             json!({}),
-            404,
-            "there is no such session",
+            400,
+            "messageId must match msg_ followed by 12 lowercase hex characters and 14 base62 characters",
         ),
         (
             Method::PUT,

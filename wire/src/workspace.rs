@@ -136,7 +136,8 @@ pub struct PutTurn {
 /// Reply of `PUT …/turns/{messageId}`, status 202.
 ///
 /// When the turn's agent was started by an earlier submission, that submission stands in the reply and nothing
-/// new is started: the object goes on with that one.
+/// new is started: the object goes on with that one. A turn that was interrupted before its agent started, even
+/// before the runtime knew it, ends every newer submission at once, with an `interrupted` event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TurnReply {

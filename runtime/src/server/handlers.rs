@@ -75,8 +75,11 @@ pub async fn interrupt(
     State(app): State<Arc<App>>,
     Path((session, message)): Path<(String, String)>,
 ) -> Reply {
-    let session = app.find(&session).await?;
-    session.interrupt(&message_id(&message)?).await;
+    let session_id = app.session_id(&session)?;
+    let message = message_id(&message)?;
+    // Also of a session that is not known yet: the calls that bring the turn may come late.
+    let session = app.find_or_create(&session_id).await?;
+    session.interrupt(&message).await?;
     Ok(StatusCode::ACCEPTED.into_response())
 }
 

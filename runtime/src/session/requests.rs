@@ -4,14 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use cloud_agent_wire::{
-    Generation, MessageId, PutCredential, PutTurn, TurnReply, TurnState, WorkspaceReply,
+    Generation, MessageId, PutCredential, PutTurn, RuntimeEvent, Submission, TurnReply, TurnState,
+    WorkspaceReply,
 };
 
 use super::Session;
 use super::rotation::rotate;
 use super::state::{Stale, TurnDecision};
+use crate::journal::AppendError;
 use crate::store::files::{Durability, lock};
-use crate::store::records;
+use crate::store::records::{self, TurnRecord};
 use crate::turn::run::End;
 use crate::workspace::spec::Spec;
 
@@ -118,8 +120,16 @@ impl Session {
         self.check_alive()?;
         let stored = records::read_turn(&self.paths, message)?;
         let decision = lock(&self.state).decide_turn(message, request.submission, stored.as_ref());
-        if let TurnDecision::Answer(reply) = decision {
-            return Ok(reply);
+        match decision {
+            TurnDecision::Answer(reply) => return Ok(reply),
+            TurnDecision::Interrupted => {
+                self.end_at_once(message, request.submission)?;
+                return Ok(TurnReply {
+                    submission: request.submission,
+                    state: TurnState::Interrupted,
+                });
+            }
+            TurnDecision::Wait => {}
         }
         if !self.journal.has_room_for_a_turn() {
             return Err(RequestError::JournalFull);
@@ -138,21 +148,46 @@ impl Session {
         })
     }
 
-    /// Stops a turn if it waits or runs. One that is over, or unknown, stays as it is.
-    pub async fn interrupt(&self, message: &MessageId) {
-        let waiting = {
-            let mut state = lock(&self.state);
-            if let Some((running, cancel)) = &state.running
-                && running == message
-            {
-                tracing::info!(sessionId = %self.id, messageId = %message, "interrupting the turn");
-                cancel.cancel();
-            }
-            state.interrupt_waiting(message)
-        };
-        if let Some(turn) = waiting {
-            self.end(message, turn.submission, End::Interrupted).await;
+    /// Stops a turn: one that runs or waits ends, and one that is unknown or may run again never starts.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn interrupt(&self, message: &MessageId) -> Result<(), RequestError> {
+        let _gate = self.turns.lock().await;
+        self.check_alive()?;
+        if lock(&self.state).interrupt_running(message) {
+            tracing::info!(sessionId = %self.id, messageId = %message, "interrupting the turn");
+            return Ok(());
         }
+        let waiting = lock(&self.state).interrupt_waiting(message);
+        if let Some(turn) = waiting {
+            self.end_gated(message, turn.submission, End::Interrupted)
+                .await;
+            return Ok(());
+        }
+        let stored = records::read_turn(&self.paths, message)?;
+        if stored.as_ref().is_none_or(TurnRecord::may_run_again) {
+            // The request that brings the turn may still be on its way.
+            let submission = stored.map(|record| record.submission).unwrap_or_default();
+            records::write_turn(&self.paths, &TurnRecord::stopped(message, submission))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a submission of a turn that was interrupted before it came.
+    fn end_at_once(&self, message: &MessageId, submission: Submission) -> Result<(), RequestError> {
+        let event = RuntimeEvent::Interrupted {
+            message_id: message.clone(),
+            submission,
+        };
+        match self.journal.append(event) {
+            Ok(_) => {}
+            Err(AppendError::Disk(error)) => return Err(error.into()),
+            Err(AppendError::Closed) => return Err(RequestError::Stopping),
+            Err(AppendError::Full) => return Err(RequestError::JournalFull),
+        }
+        records::write_turn(&self.paths, &TurnRecord::stopped(message, submission))?;
+        Ok(())
     }
 
     fn check_alive(&self) -> Result<(), RequestError> {

@@ -76,6 +76,8 @@ pub enum TurnDecision {
     Answer(TurnReply),
     /// The turn waits under this submission from now on.
     Wait,
+    /// The turn was interrupted before its agent started, so this submission ends at once.
+    Interrupted,
 }
 
 /// The request is older than one seen before.
@@ -168,10 +170,12 @@ impl State {
         let Some(record) = self.open.get(message).or(stored) else {
             return TurnDecision::Wait;
         };
-        let may_run_again =
-            !record.started && matches!(record.state, TurnState::Waiting | TurnState::Failed);
-        if submission > record.submission && may_run_again {
+        if submission > record.submission && record.may_run_again() {
             return TurnDecision::Wait;
+        }
+        let was_stopped = !record.started && record.state == TurnState::Interrupted;
+        if submission > record.submission && was_stopped {
+            return TurnDecision::Interrupted;
         }
         TurnDecision::Answer(TurnReply {
             submission: record.submission,
@@ -240,6 +244,17 @@ impl State {
     pub fn take_waiting(&mut self, message: &MessageId) -> Option<Waiting> {
         self.queue.retain(|queued| queued != message);
         self.waiting.remove(message)
+    }
+
+    /// Interrupts a turn that runs; `false` when it does not.
+    pub fn interrupt_running(&self, message: &MessageId) -> bool {
+        match &self.running {
+            Some((running, cancel)) if running == message => {
+                cancel.cancel();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes a turn out of the queue because it is to be stopped. A preparation that no other turn waits for is
@@ -420,15 +435,23 @@ mod tests {
     #[test]
     fn a_started_agent_decides_for_every_later_submission() {
         for (recorded, state, started, submission, expected) in [
-            (2, TurnState::Waiting, false, 1, Some(2)),
-            (2, TurnState::Waiting, false, 2, Some(2)),
-            (2, TurnState::Waiting, false, 3, None),
-            (2, TurnState::Running, true, 3, Some(2)),
-            (2, TurnState::Completed, true, 3, Some(2)),
-            (2, TurnState::Failed, true, 3, Some(2)),
-            (2, TurnState::Failed, false, 2, Some(2)),
-            (2, TurnState::Failed, false, 3, None),
-            (2, TurnState::Interrupted, false, 3, Some(2)),
+            (2, TurnState::Waiting, false, 1, None),
+            (2, TurnState::Waiting, false, 2, None),
+            (2, TurnState::Waiting, false, 3, Some(TurnDecision::Wait)),
+            (2, TurnState::Running, true, 3, None),
+            (2, TurnState::Completed, true, 3, None),
+            (2, TurnState::Failed, true, 3, None),
+            (2, TurnState::Failed, false, 2, None),
+            (2, TurnState::Failed, false, 3, Some(TurnDecision::Wait)),
+            (2, TurnState::Interrupted, true, 3, None),
+            (2, TurnState::Interrupted, false, 2, None),
+            (
+                2,
+                TurnState::Interrupted,
+                false,
+                3,
+                Some(TurnDecision::Interrupted),
+            ),
         ] {
             let record = TurnRecord {
                 message_id: message(1),
@@ -441,12 +464,11 @@ mod tests {
                 Submission::new(submission),
                 Some(&record),
             );
-            let expected = expected.map_or(TurnDecision::Wait, |submission| {
-                TurnDecision::Answer(TurnReply {
-                    submission: Submission::new(submission),
-                    state,
-                })
+            let answer = TurnDecision::Answer(TurnReply {
+                submission: Submission::new(recorded),
+                state,
             });
+            let expected = expected.unwrap_or(answer);
             assert_eq!(decision, expected, "{state:?} {started} {submission}");
         }
     }

@@ -48,9 +48,9 @@ pub async fn work(session: Arc<Session>) {
                 session.end(&turn.message_id, turn.submission, end).await;
             }
             Step::Refuse(turn, failure) => {
-                drop(gate);
+                // Still behind the gate: a newer submission or an interrupt comes before or after the end.
                 session
-                    .end(&turn.message_id, turn.submission, End::Failed(failure))
+                    .end_gated(&turn.message_id, turn.submission, End::Failed(failure))
                     .await;
             }
             Step::Idle => {
@@ -148,9 +148,14 @@ impl Session {
         ))
     }
 
-    /// Ends a turn: its event, then its record. Both are repeated until the disk takes them or the session stops.
-    pub(super) async fn end(&self, message: &MessageId, submission: Submission, end: End) {
+    async fn end(&self, message: &MessageId, submission: Submission, end: End) {
         let _gate = self.turns.lock().await;
+        self.end_gated(message, submission, end).await;
+    }
+
+    /// Ends a turn: its event, then its record. Both are repeated until the disk takes them or the session stops.
+    /// The caller holds [`Session::turns`].
+    pub(super) async fn end_gated(&self, message: &MessageId, submission: Submission, end: End) {
         let end = self.stop_reason(message, end);
         tracing::info!(sessionId = %self.id, messageId = %message, submission = submission.get(), end = end.name(), "the turn ended");
         let state = end.state();

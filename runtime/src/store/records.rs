@@ -42,6 +42,21 @@ pub struct TurnRecord {
 }
 
 impl TurnRecord {
+    /// A turn that was interrupted before its agent started: no submission of it ever starts one.
+    pub fn stopped(message: &MessageId, submission: Submission) -> Self {
+        Self {
+            message_id: message.clone(),
+            submission,
+            state: TurnState::Interrupted,
+            started: false,
+        }
+    }
+
+    /// Whether a newer submission may start the agent.
+    pub fn may_run_again(&self) -> bool {
+        !self.started && matches!(self.state, TurnState::Waiting | TurnState::Failed)
+    }
+
     /// Whether nothing more happens.
     pub fn is_over(&self) -> bool {
         !matches!(self.state, TurnState::Waiting | TurnState::Running)
