@@ -9,8 +9,18 @@ export class CheckFailed extends Error {}
 export class Timeline {
   /** How many checks held. */
   checks = 0;
-  readonly #started = performance.now();
+  #started = performance.now();
   #step = 0;
+
+  /** Seconds since the clock was started. */
+  get seconds(): number {
+    return (performance.now() - this.#started) / 1000;
+  }
+
+  /** Starts the clock again: what was before is no part of the story. */
+  startClock(): void {
+    this.#started = performance.now();
+  }
 
   /** A title with an explanation below it; numbering of steps begins again. */
   title(text: string, ...explanation: string[]): void {
@@ -22,7 +32,7 @@ export class Timeline {
   /** A step of the story. */
   step(text: string): void {
     this.#step += 1;
-    const seconds = ((performance.now() - this.#started) / 1000).toFixed(1).padStart(5);
+    const seconds = this.seconds.toFixed(1).padStart(5);
     console.log(`\n  ${paint("dim", `${seconds} s`)}  ${paint("bold", `${this.#step}. ${text}`)}`);
   }
 
