@@ -66,7 +66,7 @@ pub const CONFIG_LOCK_WAIT: Duration = Duration::from_millis(50);
 /// Tries to take `config.lock`.
 pub const CONFIG_LOCK_TRIES: u32 = 5;
 
-/// How long preparing may take, step by step.
+/// How long preparing and publishing may take, step by step.
 ///
 /// The environment variable `RUNTIME_TEST_DEADLINES`, a JSON object of these fields in milliseconds, shortens
 /// them for tests.
@@ -88,6 +88,9 @@ pub struct Deadlines {
     /// After this much time below 1,000 bytes a second git gives up a transfer itself. Whole seconds.
     #[serde(rename = "lowSpeedMs", deserialize_with = "millis")]
     pub low_speed: Duration,
+    /// A push that was refused waits so long for a newer credential.
+    #[serde(rename = "credentialWaitMs", deserialize_with = "millis")]
+    pub credential_wait: Duration,
 }
 
 impl Default for Deadlines {
@@ -98,6 +101,7 @@ impl Default for Deadlines {
             short: Duration::from_mins(2),
             preparation: Duration::from_mins(8),
             low_speed: Duration::from_secs(30),
+            credential_wait: Duration::from_mins(10),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Session {
     /// Held while the credential of the workspace changes.
     credential: tokio::sync::Mutex<()>,
     wake: Notify,
+    /// Told when a live rotation has put a credential into force.
+    rotated: Notify,
     /// Fires when the runtime stops or the session is deleted.
     stop: CancellationToken,
     /// Fires when the task has ended.
@@ -74,6 +76,7 @@ impl Session {
             turns: tokio::sync::Mutex::new(()),
             credential: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
+            rotated: Notify::new(),
             stop,
             stopped: CancellationToken::new(),
             deleted: AtomicBool::new(false),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_agent_wire::{Failure, FailureSubtype, Generation, RuntimeEvent};
+use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use crate::git::run::{Git, StepError};
@@ -92,7 +93,45 @@ impl Session {
         let mut state = lock(&self.state);
         let cold = state.ready.is_some_and(|ready| ready.cold);
         state.ready = Some(Ready { generation, cold });
+        drop(state);
+        self.rotated.notify_waiters();
         Ok(())
+    }
+
+    /// Tells that the remote refused the credential in force while a turn needed it, and waits until a live rotation
+    /// has put a newer one into force.
+    ///
+    /// # Errors
+    /// `failure`, when none came in time; [`StepError::Cancelled`].
+    pub async fn newer_credential(
+        &self,
+        failure: Failure,
+        cancel: &CancellationToken,
+    ) -> Result<(), StepError> {
+        let used = failure.generation;
+        if self.generation_in_force() > used {
+            // It came while the command ran.
+            return Ok(());
+        }
+        self.append_surely(RuntimeEvent::CredentialRefused { generation: used });
+        tracing::warn!(sessionId = %self.id, generation = used.get(), "the remote refused the credential of a running turn");
+        let newer = async {
+            loop {
+                let mut rotated = std::pin::pin!(self.rotated.notified());
+                rotated.as_mut().enable();
+                if self.generation_in_force() > used {
+                    return;
+                }
+                rotated.await;
+            }
+        };
+        tokio::select! {
+            () = newer => Ok(()),
+            () = cancel.cancelled() => Err(StepError::Cancelled),
+            () = tokio::time::sleep(self.context.config.deadlines.credential_wait) => {
+                Err(StepError::Failed(failure))
+            }
+        }
     }
 
     /// The settings with this generation, if they are still the newest and not in force yet.

@@ -5,15 +5,15 @@
 //! there.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cloud_agent_wire::branch_name::BranchKind;
-use cloud_agent_wire::{RuntimeEvent, branch_name};
+use cloud_agent_wire::{FailureSubtype, RuntimeEvent, branch_name};
 
 use super::run::Turn;
 use crate::git::classify::Operation;
 use crate::git::plan;
-use crate::git::run::{Git, Remote, StepError};
+use crate::git::run::{Git, StepError};
 use crate::process::{Ending, Job, Outcome};
 use crate::store::records::{self, WorkspaceRecord};
 use crate::workspace::branch;
@@ -111,37 +111,46 @@ impl Publisher<'_> {
             tracing::info!(sessionId = %self.turn.session.id, "no branch is checked out, so nothing is pushed");
             return Ok(false);
         };
-        let credential = self.git.paths.credential();
-        let file = credential.exists().then_some(credential.as_path());
-        let remote = self.git.remote(&self.turn.spec.url, file).await?;
-        if self
-            .is_published(&remote, &branch, head, has_committed)
-            .await?
-        {
+        if self.is_published(&branch, head, has_committed).await? {
             return Ok(false);
         }
         let commit = self.fetch_into_own_repository().await?;
         let refspec = format!("{commit}:refs/heads/{branch}");
-        let words = [
-            "push",
-            "--progress",
-            "--no-verify",
-            "--",
-            remote.url.as_str(),
-            &refspec,
-        ];
+        let url = self.turn.spec.url.as_str();
+        let words = ["push", "--progress", "--no-verify", "--", url, &refspec];
         let repository = self.git.paths.push_repository();
-        self.git
-            .transfer(&remote, &repository, words.map(Into::into).to_vec(), |_| {})
-            .await?;
+        self.at_remote(&repository, &words).await?;
         self.remember(&branch, &commit).await?;
         Ok(true)
+    }
+
+    /// Runs a command that talks to the remote. When the remote refuses the credential, the command alone is repeated
+    /// with a newer one.
+    async fn at_remote(&self, directory: &Path, words: &[&str]) -> Result<Outcome, StepError> {
+        let session = self.turn.session;
+        loop {
+            let git = Git {
+                generation: session.generation_in_force(),
+                ..self.git
+            };
+            let credential = git.paths.credential();
+            let file = credential.exists().then_some(credential.as_path());
+            let remote = git.remote(&self.turn.spec.url, file).await?;
+            let words = words.iter().map(Into::into).collect();
+            match git.transfer(&remote, directory, words, |_| {}).await {
+                Err(StepError::Failed(failure))
+                    if failure.subtype == Some(FailureSubtype::GitAuthenticationFailed) =>
+                {
+                    session.newer_credential(failure, git.cancel).await?;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Whether the remote has everything: its branch is at this commit, or nothing was added to what it had.
     async fn is_published(
         &self,
-        remote: &Remote<'_>,
         branch: &str,
         head: &str,
         has_committed: bool,
@@ -153,11 +162,11 @@ impl Publisher<'_> {
         if !has_committed && known.as_deref() == Some(head) {
             return Ok(true);
         }
-        let words = ["ls-remote", "--heads", "--", remote.url.as_str()];
-        let words = words.map(Into::into).to_vec();
-        let empty = self.git.paths.empty();
-        let outcome = self.git.transfer(remote, &empty, words, |_| {}).await?;
-        let wanted = format!("{head}\trefs/heads/{branch}");
+        let reference = format!("refs/heads/{branch}");
+        // Only the one ref: a remote may have more of them than output is kept.
+        let words = ["ls-remote", "--", self.turn.spec.url.as_str(), &reference];
+        let outcome = self.at_remote(&self.git.paths.empty(), &words).await?;
+        let wanted = format!("{head}\t{reference}");
         let listed = String::from_utf8_lossy(&outcome.stdout);
         Ok(listed.lines().any(|line| line == wanted))
     }

@@ -1,0 +1,161 @@
+//! Publishing the agent's work when something is in its way.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::Folder;
+use support::git_server::{GitServer, git};
+use support::runtime::{Runtime, SESSION, first, message, script, types, workspace};
+
+/// Changes something, and works until it is told to end.
+const GATED: &str = "echo start >> $1/starts; echo up; echo change >> change; while [ ! -e $1/gate ]; do sleep 0.05; done";
+
+struct Scene {
+    server: GitServer,
+    runtime: Runtime,
+    folder: Folder,
+    /// Removed after the runtime has ended.
+    _root: Folder,
+}
+
+impl Scene {
+    async fn start(agent: &str, deadlines: &str) -> Self {
+        let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
+        let agent = script(agent, folder.path());
+        let env = [
+            ("DEV_ALLOWED_HOSTS", &*server.host()),
+            ("AGENT_COMMAND", &*agent),
+            ("RUNTIME_TEST_DEADLINES", deadlines),
+        ];
+        let runtime = Runtime::start(root.path(), &env).await;
+        Self {
+            server,
+            runtime,
+            folder,
+            _root: root,
+        }
+    }
+
+    /// Starts a turn whose agent waits, and takes its token away.
+    async fn with_a_revoked_token(deadlines: &str) -> Self {
+        let scene = Self::start(GATED, deadlines).await;
+        let old = scene.server.issue();
+        let runtime = &scene.runtime;
+        runtime
+            .put_workspace(workspace(&scene.server.url("r"), 1, &old))
+            .await;
+        runtime
+            .put_turn(1, 1, 1, json!({ "autoCommit": true }))
+            .await;
+        runtime.wait_for("output", 1).await;
+        scene.server.revoke(&old);
+        scene.open_gate();
+        let refused = scene.refused(1).await;
+        assert!(!types(&refused).contains(&"error"));
+        scene
+    }
+
+    fn open_gate(&self) {
+        std::fs::write(self.folder.path().join("gate"), "").expect("the folder is there");
+    }
+
+    async fn refused(&self, generation: u64) -> Vec<Value> {
+        self.runtime
+            .wait_until("credential_refused", |event| {
+                event["event"]["type"] == "credential_refused"
+                    && event["event"]["generation"] == generation
+            })
+            .await
+    }
+
+    async fn rotate(&self, generation: u64, token: &str) {
+        let path = format!("/v1/sessions/{SESSION}/credential");
+        let body = json!({
+            "generation": generation,
+            "credential": { "username": "x-access-token", "token": token },
+        });
+        let (status, _) = self.runtime.call(Method::PUT, &path, Some(body)).await;
+        assert_eq!(status.as_u16(), 202);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_push_waits_for_a_newer_credential_and_is_repeated_alone() {
+    let scene = Scene::with_a_revoked_token("{}").await;
+    scene.rotate(2, &support::token()).await;
+    scene.refused(2).await;
+    scene.rotate(3, &scene.server.issue()).await;
+    let events = scene.runtime.wait_for("complete", 1).await;
+    assert_eq!(
+        types(&events),
+        [
+            "ready",
+            "output",
+            "autocommit_started",
+            "credential_refused",
+            "credential_refused",
+            "autocommit_completed",
+            "complete"
+        ]
+    );
+    assert_eq!(first(&events, "autocommit_completed")["pushed"], true);
+    assert_eq!(
+        git(&scene.server.path("r"), &["show", "main:change"]),
+        "change"
+    );
+    let starts = std::fs::read_to_string(scene.folder.path().join("starts")).expect("it ran");
+    assert_eq!(starts, "start\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_push_can_be_interrupted() {
+    let scene = Scene::with_a_revoked_token("{}").await;
+    let path = format!("/v1/sessions/{SESSION}/turns/{}/interrupt", message(1));
+    scene.runtime.call(Method::POST, &path, None).await;
+    scene.runtime.wait_for("interrupted", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_push_does_not_wait_for_ever() {
+    let scene = Scene::with_a_revoked_token(r#"{"credentialWaitMs":500}"#).await;
+    let events = scene.runtime.wait_for("error", 1).await;
+    let failure = &first(&events, "error")["failure"];
+    assert_eq!(
+        (
+            &failure["stage"],
+            &failure["subtype"],
+            &failure["generation"]
+        ),
+        (
+            &json!("agent_activity"),
+            &json!("git_authentication_failed"),
+            &json!(1)
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_agent_pushed_itself_is_found_among_many_branches() {
+    let agent = "git commit --quiet --allow-empty -m own && git push --quiet origin HEAD";
+    let scene = Scene::start(agent, "{}").await;
+    let bare = scene.server.path("r");
+    let head = scene.server.branch("r", "main").expect("it is there");
+    let packed: String = (0..2000)
+        .map(|number| format!("{head} refs/heads/a-branch-with-a-long-name-{number:04}\n"))
+        .collect();
+    let header = "# pack-refs with: peeled fully-peeled sorted \n";
+    std::fs::write(bare.join("packed-refs"), format!("{header}{packed}")).expect("it is written");
+    scene
+        .runtime
+        .put_workspace(workspace(&scene.server.url("r"), 1, &scene.server.issue()))
+        .await;
+    scene
+        .runtime
+        .put_turn(1, 1, 1, json!({ "autoCommit": true }))
+        .await;
+    let events = scene.runtime.wait_for("complete", 1).await;
+    assert_eq!(first(&events, "autocommit_completed")["pushed"], false);
+    assert_ne!(scene.server.branch("r", "main"), Some(head));
+}
