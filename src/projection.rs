@@ -1,12 +1,12 @@
 //! What clients read of a session: projections of its state, without anything secret.
 
-use cloud_agent_wire::{SessionId, Timestamp, Turn};
+use cloud_agent_wire::{MessageId, SessionId, Timestamp, Turn};
 
 use crate::session::admission::{self, Acknowledgement as Admitted};
 use crate::session::claim::Head;
 use crate::session::credential::CredentialRecord;
 use crate::session::event::{CompletionSource, PublicFailure};
-use crate::session::message::{MessageRecord, MessageState, Phase};
+use crate::session::message::{MessageState, Phase};
 use crate::session::record::{InitialMessage, Profile, Refusal, RepositoryRecord, SessionRecord};
 use crate::trpc::output::{
     Acknowledgement, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput, ExecutionStatus,
@@ -54,12 +54,13 @@ pub fn session(sources: SessionSources) -> GetSessionOutput {
         .runtime_agents
         .and_then(|agents| serde_json::from_str(agents.get()).ok());
     let refused = record.refused;
+    let sandbox_id = sandbox_id(&record.session_id);
     GetSessionOutput {
         session_id: record.session_id,
         kilo_session_id: Some(record.kilo_session_id),
         user_id: record.user_id.into(),
         org_id: record.organization_id,
-        sandbox_id: None,
+        sandbox_id: Some(sandbox_id),
         github_repo,
         git_url,
         platform: platform.map(str::to_owned),
@@ -71,7 +72,7 @@ pub fn session(sources: SessionSources) -> GetSessionOutput {
         upstream_branch: record.upstream_branch,
         runtime_agents,
         execution: head.and_then(|head| execution(&head, record.created_at)),
-        credential: credential.map(|credential| credential_output(credential, refused)),
+        credential: credential_output(credential, refused),
         prepared_at: record.prepared_at,
         initiated_at: record.initiated_at,
         initial_message_id: Some(record.initial_message_id),
@@ -101,15 +102,34 @@ fn execution(head: &Head, started_at: Timestamp) -> Option<ExecutionOutput> {
     })
 }
 
-fn credential_output(credential: CredentialRecord, refused: Option<Refusal>) -> CredentialOutput {
+/// The name of the session's sandbox: one for each session, made of the same UUID.
+fn sandbox_id(session_id: &SessionId) -> String {
+    let uuid = session_id.as_str().trim_start_matches("agent_");
+    format!("ses-{}", uuid.replace('-', "").to_ascii_lowercase())
+}
+
+/// The credential, or the wait for one: a session without any can wait as well, with an empty fingerprint.
+fn credential_output(
+    credential: Option<CredentialRecord>,
+    refused: Option<Refusal>,
+) -> Option<CredentialOutput> {
+    let Some(credential) = credential else {
+        return refused.map(|refused| CredentialOutput {
+            generation: refused.generation,
+            updated_at: refused.since,
+            message_id: None,
+            fingerprint: String::new(),
+            waiting_since: Some(refused.since),
+        });
+    };
     let refused = refused.filter(|refused| refused.generation == credential.generation);
-    CredentialOutput {
+    Some(CredentialOutput {
         generation: credential.generation,
         updated_at: credential.updated_at,
         message_id: credential.pointer.message_id,
         fingerprint: credential.fingerprint,
         waiting_since: refused.map(|refused| refused.since),
-    }
+    })
 }
 
 /// The answer to an admitted message.
@@ -122,10 +142,25 @@ pub fn acknowledgement(session_id: SessionId, admitted: Admitted) -> Acknowledge
     Acknowledgement::new(session_id, admitted.message_id, delivery)
 }
 
+/// What is known of a message whose content may be unreadable.
+#[derive(Debug)]
+pub struct MessageFacts {
+    /// Its id.
+    pub message_id: MessageId,
+    /// When it was admitted.
+    pub created_at: Timestamp,
+    /// Where it is in its life.
+    pub state: MessageState,
+}
+
 /// The answer of `getMessageResult`.
 #[must_use]
-pub fn message_result(record: &SessionRecord, message: &MessageRecord) -> GetMessageResultOutput {
-    let state = &message.state;
+pub fn message_result(session_id: SessionId, message: MessageFacts) -> GetMessageResultOutput {
+    let MessageFacts {
+        message_id,
+        created_at,
+        state,
+    } = message;
     let accepted_at = state.accepted_at();
     let (status, completion_source) = match state.phase() {
         Phase::Queued | Phase::Claimed => (MessageStatus::Queued, None),
@@ -140,18 +175,18 @@ pub fn message_result(record: &SessionRecord, message: &MessageRecord) -> GetMes
             Some(CompletionSource::Interrupt),
         ),
     };
-    let failure = match state {
+    let failure = match &state {
         MessageState::Failed {
             failure, attempts, ..
         } => Some(PublicFailure::new(failure, *attempts)),
         _ => None,
     };
     GetMessageResultOutput {
-        cloud_agent_session_id: record.session_id.clone(),
-        message_id: message.message_id().clone(),
+        cloud_agent_session_id: session_id,
+        message_id,
         status,
-        created_at: message.created_at,
-        queued_at: Some(message.created_at),
+        created_at,
+        queued_at: Some(created_at),
         accepted_at,
         terminal_at: state.terminal_at(),
         completion_source: completion_source.map(CompletionSource::as_str),

@@ -43,8 +43,8 @@ pub struct AdmissionView {
 /// A message that was admitted before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownMessage {
-    /// Its content.
-    pub intent: Intent,
+    /// Its content; `None` when it cannot be read any more.
+    pub intent: Option<Intent>,
     /// Where it is in its life.
     pub phase: Phase,
 }
@@ -126,11 +126,12 @@ fn admit_checked(
         git_token,
         arrival,
     } = command;
-    let git_token = usable_token(view, git_token)?;
     let intent = resolve_intent(&view.record, message_id, turn, agent, &finalization)?;
     if let Some(known) = &view.known {
         return replay(view, known, &intent);
     }
+    // A replay does not use its token, so only a new message's is looked at.
+    let git_token = usable_token(view, git_token)?;
     if view.queued >= QUEUE_MESSAGES_MAX {
         return Err(CommandError::QueueFull);
     }
@@ -417,7 +418,7 @@ fn replay(
             "Message ID is already terminal; submit a new message ID",
         ));
     }
-    if known.intent != *intent {
+    if known.intent.as_ref() != Some(intent) {
         return Err(CommandError::Refused(
             "Message intent does not match admitted message",
         ));

@@ -25,6 +25,8 @@ pub const CLAIM_LEASE_MILLIS: u64 = 10 * 60 * 1_000;
 pub const EVENT_PULL_BACKSTOP_MILLIS: u64 = 40_000;
 /// The least time between two alarms that find the same work, so that nothing can loop hot.
 pub const FLOOR_DELAY_MILLIS: u64 = 1_000;
+/// How long a runtime may be out of reach before what it was doing counts as lost.
+pub const RUNTIME_LOST_MILLIS: u64 = 60_000;
 /// From a call to the runtime that is owed and failed until the next try.
 pub const OWED_RETRY_MILLIS: u64 = 2_000;
 /// The longest that an agent may work on one message.
@@ -102,7 +104,10 @@ pub enum Work {
     /// Hand this claim to the runtime.
     Deliver(Box<Claim>),
     /// See to it that the runtime's events are being read.
-    Pull,
+    Pull {
+        /// Whether the task that reads them has shown no sign of life for so long that another is to take its place.
+        overdue: bool,
+    },
     /// Push the current credential, of this generation, to the runtime.
     Push(Generation),
     /// Tell the runtime to stop the turn of this message.
@@ -131,6 +136,9 @@ pub struct Claim {
 pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<Work> {
     let mut progress = Progress::new(view, now, settings);
     let work = progress.choose_work();
+    if work != Work::Again {
+        progress.leave_nothing_due();
+    }
     progress.finish(work)
 }
 
@@ -138,7 +146,8 @@ pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> De
 #[must_use]
 pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
-    if view.head_message().is_some_and(MessageRecord::is_delivered) {
+    let delivering = view.head_message().is_some_and(MessageRecord::is_delivered);
+    if delivering && view.record.deleting_since.is_none() {
         progress
             .draft
             .set_deadline_no_later(DeadlineKind::EventPull, now);
@@ -160,30 +169,28 @@ pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Deci
 impl Progress<'_> {
     fn choose_work(&mut self) -> Work {
         if let Some(since) = self.view.record.deleting_since {
+            for kind in DeadlineKind::ALL.iter().copied() {
+                self.draft.deadlines.set(kind, None);
+            }
             self.set_after(DeadlineKind::Deletion, OWED_RETRY_MILLIS);
             let overdue = self.now.millis_since(since) >= DELETION_MILLIS_MAX;
             return if overdue { Work::Erase } else { Work::Delete };
         }
         self.expire_markers();
-        if let Some(message_id) = self.view.link.interrupts.first().cloned() {
-            // Nothing new is delivered before the runtime has stopped what it was told to stop.
+        if let Some(owed) = self.view.link.interrupts.first().cloned() {
             let due = self
                 .draft
                 .deadlines
                 .is_due(DeadlineKind::InterruptOwed, self.now);
             if due {
                 self.set_after(DeadlineKind::InterruptOwed, OWED_RETRY_MILLIS);
-                return Work::Interrupt(message_id);
+                return Work::Interrupt(owed.message_id);
             }
-            // Whatever else is due waits for the same, and would ring the alarm again and again until then.
-            for kind in [
-                DeadlineKind::Drain,
-                DeadlineKind::PushOwed,
-                DeadlineKind::CredentialWait,
-            ] {
-                self.draft.deadlines.set(kind, None);
+            if self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS {
+                // Nothing new is delivered before the runtime has stopped what it was told to stop. One that is lost
+                // does not hold the queue up.
+                return Work::Rest;
             }
-            return Work::Rest;
         }
         if self.push_is_due() {
             self.set_after(DeadlineKind::PushOwed, OWED_RETRY_MILLIS);
@@ -204,6 +211,16 @@ impl Progress<'_> {
                 Work::Again
             }
             Some(Head::Message(message)) => self.work_on_head(&message),
+        }
+    }
+
+    /// Whatever is still due waits for something that has a deadline of its own; ringing for it at once would loop.
+    fn leave_nothing_due(&mut self) {
+        let floor = self.now.plus_millis(FLOOR_DELAY_MILLIS);
+        for kind in DeadlineKind::ALL.iter().copied() {
+            if self.draft.deadlines.is_due(kind, self.now) {
+                self.draft.deadlines.set(kind, Some(floor));
+            }
         }
     }
 
@@ -280,6 +297,19 @@ impl Progress<'_> {
                 Work::Rest
             }
             MessageState::Queued { history, .. } => self.claim(message, history),
+            MessageState::Claimed { generation, .. }
+                if self
+                    .draft
+                    .deadlines
+                    .is_due(DeadlineKind::ClaimLease, self.now) =>
+            {
+                let failure = Failure {
+                    detail: Some("the runtime did not finish preparing in time".to_owned()),
+                    ..pre_dispatch(FailureCode::WorkspaceSetupFailed, *generation)
+                };
+                self.settle_failure(message, failure);
+                Work::Again
+            }
             MessageState::Claimed {
                 history,
                 store_id: None,
@@ -289,25 +319,13 @@ impl Progress<'_> {
                 self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
                 self.deliver(message, history.submission)
             }
-            MessageState::Claimed { .. }
-                if self
-                    .draft
-                    .deadlines
-                    .is_due(DeadlineKind::ClaimLease, self.now) =>
-            {
-                let generation = self.view.generation();
-                let failure = Failure {
-                    detail: Some("the runtime did not finish preparing in time".to_owned()),
-                    ..pre_dispatch(FailureCode::WorkspaceSetupFailed, generation)
-                };
-                self.settle_failure(message, failure);
-                Work::Again
-            }
+            // While the runtime waits for a credential its agent has nothing to show.
             MessageState::Accepted { accepted_at, .. }
-                if self
-                    .draft
-                    .deadlines
-                    .is_due(DeadlineKind::TurnWatch, self.now) =>
+                if self.view.refusal().is_none()
+                    && self
+                        .draft
+                        .deadlines
+                        .is_due(DeadlineKind::TurnWatch, self.now) =>
             {
                 self.watch_turn(message, *accepted_at)
             }
@@ -402,16 +420,17 @@ impl Progress<'_> {
             return self.pull();
         };
         self.fail_accepted(message, code);
-        self.owe_interrupt(message.message_id());
         Work::Again
     }
 
     fn pull(&mut self) -> Work {
+        self.draft.deadlines.set(DeadlineKind::CredentialWait, None);
         // The task that reads events moves this deadline along; should it be gone, the alarm takes over.
         let at = self.draft.deadlines.get(DeadlineKind::EventPull);
-        if at.is_none_or(|at| at <= self.now) {
+        let overdue = at.is_none_or(|at| at <= self.now);
+        if overdue {
             self.set_after(DeadlineKind::EventPull, EVENT_PULL_BACKSTOP_MILLIS);
         }
-        Work::Pull
+        Work::Pull { overdue }
     }
 }

@@ -5,12 +5,15 @@
 //! dropped.
 
 use cloud_agent_wire::{
-    EventSequence, FailureCode, Generation, MessageId, SessionId, StoreId, Timestamp, TurnReply,
+    EventSequence, Failure, FailureCode, Generation, MessageId, SessionId, StoreId, Timestamp,
+    TurnReply,
 };
 
 use crate::telemetry::LogEvent;
 
-use super::claim::{Claim, DeliveryView, EVENT_PULL_BACKSTOP_MILLIS, OWED_RETRY_MILLIS};
+use super::claim::{
+    Claim, DeliveryView, EVENT_PULL_BACKSTOP_MILLIS, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS,
+};
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
@@ -18,16 +21,15 @@ use super::progress::{Progress, pre_dispatch};
 use super::record::RuntimeLink;
 use super::step::Decision;
 
-/// How long a runtime may be out of reach before what it was doing counts as lost.
-pub const RUNTIME_LOST_MILLIS: u64 = 60_000;
-
 /// Why a claim could not be handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandOverFault {
     /// The claim is not in force any more; nothing is to be done.
     Overtaken,
-    /// The runtime did not answer, or not sensibly.
+    /// The runtime did not answer, or not sensibly, before it was given the turn.
     Unreachable,
+    /// The runtime did not say whether it took the turn.
+    Unanswered,
     /// The runtime's state moved on meanwhile: another disk, a newer generation. Costs no retry.
     Outdated,
     /// The request can never be delivered as it is.
@@ -79,7 +81,9 @@ pub fn on_contact(
             ..RuntimeLink::default()
         };
         replace_link(&mut progress, link);
-        lose_what_ran_elsewhere(&mut progress, store_id);
+        if view.link.store_id.is_some() {
+            lose_what_ran_elsewhere(&mut progress, store_id);
+        }
     } else if view.link.unreachable_since.is_some() {
         progress.link().unreachable_since = None;
     }
@@ -107,18 +111,24 @@ fn lose_what_ran_elsewhere(progress: &mut Progress<'_>, store_id: &StoreId) {
         return;
     };
     match &message.state {
-        MessageState::Claimed {
-            history,
-            store_id: Some(old),
-            ..
-        } if old != store_id => {
-            progress.requeue(&message, history.clone());
+        // Even a claim that the old runtime has not answered may have reached it.
+        MessageState::Claimed { store_id: on, .. } if on.as_ref() != Some(store_id) => {
+            progress.settle_failure(&message, stopped(&message));
         }
         MessageState::Accepted { store_id: old, .. } if old != store_id => {
             progress.fail_accepted(&message, FailureCode::ContainerShutdown);
         }
         _ => {}
     }
+}
+
+/// A delivery that ended with the store or the journal that it was on.
+fn stopped(message: &MessageRecord) -> Failure {
+    let generation = match &message.state {
+        MessageState::Claimed { generation, .. } => *generation,
+        _ => Generation::default(),
+    };
+    pre_dispatch(FailureCode::ContainerShutdown, generation)
 }
 
 /// The runtime took the workspace at `generation` and the turn, perhaps under an earlier submission whose agent had
@@ -146,6 +156,7 @@ pub fn on_turn_taken(
         let state = MessageState::Claimed {
             history: DeliveryHistory {
                 submission,
+                may_be_out: true,
                 ..history
             },
             generation,
@@ -178,14 +189,23 @@ pub fn on_hand_over_failed(
         let code = match fault {
             HandOverFault::Overtaken => return progress.finish(()),
             HandOverFault::Outdated => {
-                progress.requeue(&message, history);
+                let failure = pre_dispatch(FailureCode::SandboxConnectFailed, claim.generation);
+                progress.return_free(&message, history, failure);
                 return progress.finish(());
             }
-            HandOverFault::Unreachable => FailureCode::SandboxConnectFailed,
+            HandOverFault::Unreachable | HandOverFault::Unanswered => {
+                FailureCode::SandboxConnectFailed
+            }
             HandOverFault::Refused => FailureCode::InvalidDeliveryRequest,
             HandOverFault::Unreadable => FailureCode::SessionMetadataMissing,
             HandOverFault::NoCredentialService => FailureCode::WorkspaceSetupFailed,
         };
+        let mut message = message;
+        if *fault == HandOverFault::Unanswered
+            && let MessageState::Claimed { history, .. } = &mut message.state
+        {
+            history.may_be_out = true;
+        }
         progress.settle_failure(&message, pre_dispatch(code, claim.generation));
     }
     progress.finish(())
@@ -281,11 +301,9 @@ pub fn on_journal_gone(view: &DeliveryView, now: Timestamp, settings: &Settings)
     if let Some(message) = view.head_message() {
         match &message.state {
             MessageState::Claimed {
-                history,
-                store_id: Some(_),
-                ..
+                store_id: Some(_), ..
             } => {
-                progress.requeue(message, history.clone());
+                progress.settle_failure(message, stopped(message));
             }
             MessageState::Accepted { .. } => {
                 progress.fail_accepted(message, FailureCode::WrapperDisconnected);
@@ -328,8 +346,16 @@ pub fn on_interrupt_answered(
     settings: &Settings,
 ) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
-    if view.link.interrupts.contains(message_id) {
-        progress.link().interrupts.retain(|owed| owed != message_id);
+    if view
+        .link
+        .interrupts
+        .iter()
+        .any(|owed| owed.message_id == *message_id)
+    {
+        progress
+            .link()
+            .interrupts
+            .retain(|owed| owed.message_id != *message_id);
         let more = !progress.view.link.interrupts.is_empty();
         progress
             .draft

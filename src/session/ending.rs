@@ -1,6 +1,6 @@
 //! Interrupting what a session does, and deleting it.
 
-use cloud_agent_wire::{Submission, Timestamp};
+use cloud_agent_wire::Timestamp;
 
 use super::claim::{DeliveryView, Head};
 use super::command::Settings;
@@ -22,11 +22,6 @@ pub fn interrupt(
 ) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
     for message in open.iter().filter_map(readable) {
-        // Even a claim that no runtime has answered may be on its way to one, and one that was put back may wait there.
-        let history = message.state.history();
-        if history.is_some_and(|history| history.submission > Submission::default()) {
-            progress.owe_interrupt(message.message_id());
-        }
         progress.interrupt(message);
     }
     progress.finish(())

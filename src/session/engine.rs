@@ -273,7 +273,8 @@ pub fn wake(store: &impl Store, now: Timestamp, settings: &Settings) -> Result<(
     perform(store, claim::on_wake(&view, now, settings))
 }
 
-/// Applies something that came from outside to freshly loaded state.
+/// Applies something that came from outside to freshly loaded state. `None` when there is no session any more, or it is
+/// being deleted: then nothing of it changes.
 ///
 /// # Errors
 /// The store's.
@@ -282,10 +283,11 @@ pub fn apply<T>(
     now: Timestamp,
     decide: impl FnOnce(&DeliveryView) -> Decision<T>,
 ) -> Result<Option<T>, StoreError> {
-    let Some(view) = store.delivery_view(now)? else {
-        return Ok(None);
-    };
-    perform(store, decide(&view)).map(Some)
+    let view = store.delivery_view(now)?;
+    match view.filter(|view| view.record.deleting_since.is_none()) {
+        Some(view) => perform(store, decide(&view)).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn unreadable(store: &impl Store, error: &StoreError) -> CommandError {

@@ -30,6 +30,9 @@ pub const CREDENTIAL_REQUIRED: &str = "cloud.credential.required";
 /// Type of the event that a message failed or was interrupted.
 pub const MESSAGE_FAILED: &str = "cloud.message.failed";
 
+/// The most of a failure's detail that is shown.
+const DETAIL_CHARS_MAX: usize = 512;
+
 /// What brought a message to its end, as clients know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompletionSource {
@@ -91,7 +94,7 @@ impl PublicFailure {
     pub fn new(failure: &Failure, attempts: Submission) -> Self {
         let policy = failure_policy(failure.code, failure.subtype);
         let message = match &failure.detail {
-            Some(detail) => format!("{}: {detail}", policy.sentence),
+            Some(detail) => format!("{}: {}", policy.sentence, shown(detail)),
             None => policy.sentence.to_owned(),
         };
         Self {
@@ -105,6 +108,15 @@ impl PublicFailure {
             retryable: !policy.retry_delays_seconds.is_empty(),
         }
     }
+}
+
+/// The runtime's facts, cut to a bound and without control characters.
+fn shown(detail: &str) -> String {
+    detail
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(DETAIL_CHARS_MAX)
+        .collect()
 }
 
 fn draft(

@@ -28,6 +28,7 @@ pub fn on_events(
     settings: &Settings,
 ) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
+    progress.told_by_runtime = true;
     if view.link.store_id.as_ref() != Some(store_id) {
         return progress.finish(());
     }
@@ -189,13 +190,16 @@ impl Progress<'_> {
         let Some(message) = self.delivered(message_id, submission) else {
             return;
         };
-        let Some(accepted_at) = message.state.accepted_at() else {
-            return;
-        };
+        // A turn that completed was started, even when the event that said so is lost.
+        let accepted_at = message.state.accepted_at().unwrap_or(self.now);
         if let Some(branch) = branch
             && self.view.record.upstream_branch.as_deref() != Some(branch)
         {
             self.record().upstream_branch = Some(branch.to_owned());
+        }
+        if message.state.accepted_at().is_none() {
+            self.draft
+                .write(Write::AppendEvent(event::sent(message_id, self.now)));
         }
         self.draft
             .write(Write::AppendEvent(event::completed(message_id, self.now)));

@@ -130,6 +130,12 @@ pub struct DeliveryHistory {
     pub submission: Submission,
     /// How many entries of the retry table were spent. Waits and replaced runtimes cost none.
     pub retries_used: u32,
+    /// How often it was put back at no cost; bounded, so that a message that keeps stopping its runtime ends.
+    #[serde(default)]
+    pub free_returns: u32,
+    /// Whether a runtime may have the turn, however the delivery ended for the session.
+    #[serde(default)]
+    pub may_be_out: bool,
     /// Why the newest delivery that failed did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_failure: Option<Failure>,
@@ -215,6 +221,11 @@ pub const TRANSITIONS: &[Transition] = &[
         Phase::Claimed,
         Phase::Accepted,
         "the workspace is ready and the agent starts",
+    ),
+    transition(
+        Phase::Claimed,
+        Phase::Completed,
+        "the agent ended well and its start was not told",
     ),
     transition(
         Phase::Claimed,

@@ -11,9 +11,14 @@ use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
-use super::record::{Refusal, RuntimeLink};
+use super::record::{OwedInterrupt, Refusal, RuntimeLink};
 use super::retry::next_delay_millis;
 use super::step::{Decision, Draft, Write};
+
+/// How often a message is put back at no cost.
+const FREE_RETURNS_MAX: u32 = 5;
+/// How many interrupts are owed at most.
+const OWED_INTERRUPTS_MAX: usize = 10;
 
 /// The deadlines that exist only while a message is being delivered.
 const DELIVERY_DEADLINES: [DeadlineKind; 4] = [
@@ -29,6 +34,8 @@ pub(super) struct Progress<'a> {
     pub(super) draft: Draft,
     pub(super) now: Timestamp,
     pub(super) settings: &'a Settings,
+    /// Whether the runtime itself reports what is being applied.
+    pub(super) told_by_runtime: bool,
     record_changed: bool,
     link_changed: bool,
 }
@@ -40,6 +47,7 @@ impl<'a> Progress<'a> {
             draft: Draft::new(view.deadlines.clone()),
             now,
             settings,
+            told_by_runtime: false,
             record_changed: false,
             link_changed: false,
         }
@@ -101,14 +109,34 @@ impl<'a> Progress<'a> {
         let mut history = history.clone();
         history.last_failure = Some(failure.clone());
         if failure.code == FailureCode::ContainerShutdown {
-            return self.requeue(message, history);
+            return self.return_free(message, history, failure);
         }
         if failure.subtype == Some(FailureSubtype::GitAuthenticationFailed)
             && self.view.record.repository.uses_session_credential()
         {
             self.refuse_credential(failure.generation, Some(message.message_id()));
-            return self.requeue(message, history);
+            return self.queue_again(message, history, FLOOR_DELAY_MILLIS);
         }
+        self.charge(message, history, failure);
+    }
+
+    /// Puts a message back at no cost, since what stood in its way is over: so often, then the retry table is charged.
+    pub(super) fn return_free(
+        &mut self,
+        message: &MessageRecord,
+        mut history: DeliveryHistory,
+        failure: Failure,
+    ) {
+        history.last_failure = Some(failure.clone());
+        if history.free_returns >= FREE_RETURNS_MAX {
+            return self.charge(message, history, failure);
+        }
+        history.free_returns += 1;
+        self.queue_again(message, history, FLOOR_DELAY_MILLIS);
+    }
+
+    /// Tries again when the table says so, and else ends the message.
+    fn charge(&mut self, message: &MessageRecord, mut history: DeliveryHistory, failure: Failure) {
         match next_delay_millis(&failure, history.retries_used) {
             Some(delay_millis) => {
                 history.retries_used += 1;
@@ -136,11 +164,6 @@ impl<'a> Progress<'a> {
         self.draft.log(LogEvent::CredentialRequired { generation });
         let event = event::credential_required(generation, message_id, since, until);
         self.draft.write(Write::AppendEvent(event));
-    }
-
-    /// Puts a message back at no cost: what stood in its way is over, or is waited for.
-    pub(super) fn requeue(&mut self, message: &MessageRecord, history: DeliveryHistory) {
-        self.queue_again(message, history, FLOOR_DELAY_MILLIS);
     }
 
     fn queue_again(
@@ -190,8 +213,11 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Fails a message for good.
+    /// Fails a message for good. A runtime that may still work on it is told to stop, unless it said so itself.
     pub(super) fn fail(&mut self, message: &MessageRecord, failure: Failure) {
+        if !self.told_by_runtime {
+            self.stop_if_out(message);
+        }
         let accepted_at = message.state.accepted_at();
         let attempts = message
             .state
@@ -217,8 +243,11 @@ impl<'a> Progress<'a> {
         );
     }
 
-    /// Stops a message, queued or delivered.
+    /// Stops a message, queued or delivered. A runtime that may work on it is told, unless it said so itself.
     pub(super) fn interrupt(&mut self, message: &MessageRecord) {
+        if !self.told_by_runtime {
+            self.stop_if_out(message);
+        }
         let accepted_at = message.state.accepted_at();
         let event = event::interrupted(message.message_id(), accepted_at.is_some(), self.now);
         self.draft.write(Write::AppendEvent(event));
@@ -231,9 +260,24 @@ impl<'a> Progress<'a> {
         );
     }
 
-    /// Owes the runtime word that a turn is to be stopped.
-    pub(super) fn owe_interrupt(&mut self, message_id: &MessageId) {
-        self.link().interrupts.push(message_id.clone());
+    /// Owes the runtime word that a turn is to be stopped, if it may have it.
+    fn stop_if_out(&mut self, message: &MessageRecord) {
+        let may_be_out = message
+            .state
+            .history()
+            .is_some_and(|history| history.may_be_out);
+        if !may_be_out && !message.is_delivered() {
+            return;
+        }
+        let owed = OwedInterrupt {
+            message_id: message.message_id().clone(),
+            since: self.now,
+        };
+        let interrupts = &mut self.link().interrupts;
+        interrupts.push(owed);
+        // A session that is interrupted again and again while its runtime is away remembers the newest only.
+        let surplus = interrupts.len().saturating_sub(OWED_INTERRUPTS_MAX);
+        interrupts.drain(..surplus);
         self.draft
             .deadlines
             .set(DeadlineKind::InterruptOwed, Some(self.now));

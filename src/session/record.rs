@@ -188,6 +188,16 @@ pub struct InitialMessage {
     pub intent: Intent,
 }
 
+/// A turn that the runtime is to be told to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwedInterrupt {
+    /// The message.
+    pub message_id: MessageId,
+    /// Since when it is owed.
+    pub since: Timestamp,
+}
+
 /// What the object knows about the runtime that it speaks to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuntimeLink {
@@ -201,6 +211,6 @@ pub struct RuntimeLink {
     pub acknowledged: Generation,
     /// When an event was last taken over.
     pub last_event_at: Option<Timestamp>,
-    /// Messages whose turns the runtime is still to be told to stop.
-    pub interrupts: Vec<MessageId>,
+    /// Turns that the runtime is still to be told to stop.
+    pub interrupts: Vec<OwedInterrupt>,
 }

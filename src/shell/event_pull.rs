@@ -26,9 +26,11 @@ const READ_BYTES_MAX: usize = 1024 * 1024;
 
 impl<T: Transport> Delivery<T> {
     /// Reads events until no message is being delivered, or reading fails.
-    pub async fn follow(&self) {
-        loop {
-            match self.read_once().await {
+    ///
+    /// `is_wanted` turns false when another task has taken this one's place.
+    pub async fn follow(&self, is_wanted: &impl Fn() -> bool) {
+        while is_wanted() {
+            match self.read_once(is_wanted).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -44,7 +46,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// One read. True when there is reason for another.
-    async fn read_once(&self) -> Result<bool, StoreError> {
+    async fn read_once(&self, is_wanted: &impl Fn() -> bool) -> Result<bool, StoreError> {
         let started = self.apply(on_pull_started)?.flatten();
         let Some(Reading {
             session_id,
@@ -57,7 +59,7 @@ impl<T: Transport> Delivery<T> {
         let outcome = match self.runtime.events(&session_id, &store_id, after).await {
             Ok(response) => {
                 self.apply(|view, now, settings| on_pull_answered(view, &store_id, now, settings))?;
-                self.take_over(&store_id, response).await?
+                self.take_over(&store_id, response, is_wanted).await?
             }
             Err(fault) => Err(fault),
         };
@@ -75,6 +77,7 @@ impl<T: Transport> Delivery<T> {
         &self,
         store_id: &StoreId,
         mut response: Response,
+        is_wanted: &impl Fn() -> bool,
     ) -> Result<Result<(), CallFault>, StoreError> {
         let Ok(mut stream) = response.stream() else {
             return Ok(Err(CallFault::Unreachable));
@@ -97,7 +100,7 @@ impl<T: Transport> Delivery<T> {
                     on_events(view, store_id, &events, now, settings)
                 })?;
             }
-            if bytes > READ_BYTES_MAX || !self.still_delivering()? {
+            if bytes > READ_BYTES_MAX || !is_wanted() || !self.still_delivering()? {
                 break;
             }
         }

@@ -80,7 +80,10 @@ impl<T: Transport> Delivery<T> {
                 })?;
                 Ok(Ok(()))
             }
-            Err(fault) => Ok(Err(self.fault_of("put_turn", &fault))),
+            Err(fault) => Ok(Err(match self.fault_of("put_turn", &fault) {
+                HandOverFault::Unreachable => HandOverFault::Unanswered,
+                fault => fault,
+            })),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The Durable Object of a session: decode, load, decide, commit, perform.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cloud_agent_wire::MessageId;
@@ -39,31 +39,24 @@ const UNCONFIGURED_DELAY_MILLIS: u64 = 60_000;
 pub struct CloudAgentSession {
     state: State,
     env: Env,
-    store: std::result::Result<Rc<SqlStore>, StoreError>,
-    /// Whether this incarnation reads the runtime's events, so that it does not do so twice.
-    following: Rc<Cell<bool>>,
+    /// The opened storage; opening is tried again by the next event when it failed.
+    store: RefCell<Option<Rc<SqlStore>>>,
+    /// The task of this incarnation that reads the runtime's events.
+    reader: Rc<Reader>,
 }
 
 impl DurableObject for CloudAgentSession {
     fn new(state: State, env: Env) -> Self {
-        let store = SqlStore::open(state.storage()).map(Rc::new);
-        let settings = config(&env)
-            .map(|config| config.settings)
-            .unwrap_or_default();
-        if let Ok(store) = &store
-            && let Err(error) = engine::wake(&**store, now(), &settings)
-        {
-            store.log(&LogEvent::Fault {
-                place: "wake",
-                reason: error.to_string(),
-            });
-        }
-        Self {
+        let object = Self {
             state,
             env,
-            store,
-            following: Rc::new(Cell::new(false)),
+            store: RefCell::new(None),
+            reader: Rc::default(),
+        };
+        if let Err(error) = object.store() {
+            worker::console_error!("{}", fault_line("open", &error));
         }
+        object
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -72,7 +65,7 @@ impl DurableObject for CloudAgentSession {
         let body = request.text().await?;
         let name = request.path();
         let answer = self.answer(&request.method(), name.trim_start_matches('/'), &body);
-        if let Ok(store) = &self.store {
+        if let Ok(store) = self.store() {
             store.settle_alarm().await?;
         }
         match answer {
@@ -82,20 +75,36 @@ impl DurableObject for CloudAgentSession {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        match (&self.store, config(&self.env)) {
-            (Ok(store), Ok(config)) => self.work(store, &config).await?,
-            (Ok(store), Err(_)) => {
-                // Nothing can be delivered without a configuration; look again when it may have come.
-                store.arm_at(Some(now().plus_millis(UNCONFIGURED_DELAY_MILLIS)));
-                store.settle_alarm().await?;
-            }
-            (Err(error), _) => worker::console_error!("{}", fault_line("open", error)),
+        // Without storage nothing can be armed, so this alarm is left to the platform, which rings it again.
+        let store = self
+            .store()
+            .map_err(|error| worker::Error::RustError(error.to_string()))?;
+        if let Ok(config) = config(&self.env) {
+            self.work(&store, &config).await?;
+        } else {
+            // Nothing can be delivered without a configuration; look again when it may have come.
+            store.arm_at(Some(now().plus_millis(UNCONFIGURED_DELAY_MILLIS)));
+            store.settle_alarm().await?;
         }
         Response::empty()
     }
 }
 
 impl CloudAgentSession {
+    /// The storage, opened by the first who needs it. Opening repairs what the last incarnation left behind.
+    fn store(&self) -> std::result::Result<Rc<SqlStore>, StoreError> {
+        if let Some(store) = &*self.store.borrow() {
+            return Ok(Rc::clone(store));
+        }
+        let store = Rc::new(SqlStore::open(self.state.storage())?);
+        let settings = config(&self.env)
+            .map(|config| config.settings)
+            .unwrap_or_default();
+        engine::wake(&*store, now(), &settings)?;
+        *self.store.borrow_mut() = Some(Rc::clone(&store));
+        Ok(store)
+    }
+
     /// Everything of a request after its body came: one synchronous section, so nothing can come between.
     fn answer(
         &self,
@@ -105,8 +114,8 @@ impl CloudAgentSession {
     ) -> std::result::Result<String, CallError> {
         let config = config(&self.env)
             .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))?;
-        let store = self.store.as_ref().map_err(|error| {
-            worker::console_error!("{}", fault_line("open", error));
+        let store = self.store().map_err(|error| {
+            worker::console_error!("{}", fault_line("open", &error));
             CallError::internal()
         })?;
         let procedure = Procedure::from_name(name).filter(|_| *method == Method::Post);
@@ -115,7 +124,7 @@ impl CloudAgentSession {
             .filter(|envelope| envelope.v == VERSION)
             .ok_or_else(|| CallError::new(ErrorKey::BadRequest, "Unknown command version"))?;
         let context = Context {
-            store,
+            store: &store,
             config: &config,
             envelope: &envelope,
         };
@@ -163,14 +172,14 @@ impl CloudAgentSession {
         let done = match work {
             Some(Work::Deliver(claim)) => match delivery.hand_over(&claim).await {
                 Ok(true) => {
-                    self.follow_events(delivery);
+                    self.follow_events(delivery, false);
                     return Ok(());
                 }
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
             },
-            Some(Work::Pull) => {
-                self.follow_events(delivery);
+            Some(Work::Pull { overdue }) => {
+                self.follow_events(delivery, overdue);
                 return Ok(());
             }
             Some(Work::Push(generation)) => delivery.push_credential(generation).await,
@@ -186,15 +195,43 @@ impl CloudAgentSession {
         done.map_err(|error| worker::Error::RustError(error.to_string()))
     }
 
-    fn follow_events(&self, delivery: Delivery<UrlTransport>) {
-        if self.following.replace(true) {
+    /// Starts a task that reads events, unless one does. One that is overdue is taken for dead: should it come back, it
+    /// finds that another has taken its place.
+    fn follow_events(&self, delivery: Delivery<UrlTransport>, overdue: bool) {
+        if self.reader.is_reading.get() && !overdue {
             return;
         }
-        let following = Rc::clone(&self.following);
+        let place = self.reader.take_place();
+        let reader = Rc::clone(&self.reader);
         self.state.wait_until(async move {
-            delivery.follow().await;
-            following.set(false);
+            delivery.follow(&|| reader.has_place(place)).await;
+            reader.leave_place(place);
         });
+    }
+}
+
+/// Who reads events: at most one task counts.
+#[derive(Default)]
+struct Reader {
+    is_reading: Cell<bool>,
+    newest: Cell<u64>,
+}
+
+impl Reader {
+    fn take_place(&self) -> u64 {
+        self.newest.set(self.newest.get() + 1);
+        self.is_reading.set(true);
+        self.newest.get()
+    }
+
+    fn has_place(&self, place: u64) -> bool {
+        self.newest.get() == place
+    }
+
+    fn leave_place(&self, place: u64) {
+        if self.has_place(place) {
+            self.is_reading.set(false);
+        }
     }
 }
 
@@ -276,17 +313,7 @@ impl Context<'_> {
     fn update(&self) -> Answer {
         let input: input::UpdateSession = self.input(&self.config.allowed_hosts)?;
         let refused = |error: CommandError| commands::call_error(&error, false);
-        match input.callback {
-            CallbackChange::Keep => {}
-            change => {
-                let target = match change {
-                    CallbackChange::Set(target) => commands::callback_target(&target),
-                    CallbackChange::Keep | CallbackChange::Clear => None,
-                };
-                engine::replace_callback(&**self.store, target, &self.ingredients()?)
-                    .map_err(refused)?;
-            }
-        }
+        // The token can be refused, so it comes before anything is changed.
         match input.git_token {
             Some(token) => engine::rotate(
                 &**self.store,
@@ -297,6 +324,17 @@ impl Context<'_> {
             )
             .map_err(refused)?,
             None => self.require_session()?,
+        }
+        match input.callback {
+            CallbackChange::Keep => {}
+            change => {
+                let target = match change {
+                    CallbackChange::Set(target) => commands::callback_target(&target),
+                    CallbackChange::Keep | CallbackChange::Clear => None,
+                };
+                engine::replace_callback(&**self.store, target, &self.ingredients()?)
+                    .map_err(refused)?;
+            }
         }
         json(&UpdateSessionOutput { success: true })
     }
@@ -348,8 +386,8 @@ impl Context<'_> {
     fn get_message_result(&self) -> Answer {
         let input = self.input::<input::GetMessageResult>(&())?;
         match self.store.message(&input.message_id.0) {
-            Ok(Some((record, Some(message)))) => {
-                json(&projection::message_result(&record, &message))
+            Ok(Some((session_id, Some(message)))) => {
+                json(&projection::message_result(session_id, message))
             }
             Ok(Some((_, None))) => Err(commands::call_error(&CommandError::MessageNotFound, false)),
             Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),

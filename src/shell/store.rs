@@ -7,7 +7,7 @@ use js_sys::Promise;
 use js_sys::futures::JsFuture;
 use worker::{SqlStorage, Storage};
 
-use crate::projection::SessionSources;
+use crate::projection::{MessageFacts, SessionSources};
 use crate::session::admission::{AdmissionView, KnownMessage};
 use crate::session::claim::{DeliveryView, Head};
 use crate::session::credential::{CredentialRecord, Marker, Pointer};
@@ -75,11 +75,14 @@ impl SqlStore {
     }
 
     /// Removes everything of the session, the alarm too.
+    ///
+    /// # Errors
+    /// The platform's, after which the session is still there and the alarm asks again.
     pub async fn erase(&self) -> worker::Result<()> {
+        self.storage.delete_all().await?;
         self.exists.set(false);
         self.arm_at(None);
-        self.settle_alarm().await?;
-        self.storage.delete_all().await
+        self.settle_alarm().await
     }
 
     /// Waits until the platform has taken the alarm's newest write.
@@ -106,23 +109,25 @@ impl SqlStore {
             .transpose()
     }
 
-    /// A message, wherever it is in its life; `None` when there is no session or no such message.
+    /// A message, wherever it is in its life; `None` when there is no session, or no such message in it.
     pub fn message(
         &self,
         message_id: &MessageId,
-    ) -> Result<Option<(SessionRecord, Option<MessageRecord>)>, StoreError> {
+    ) -> Result<Option<(SessionId, Option<MessageFacts>)>, StoreError> {
         let Some(record) = self.live_record()? else {
             return Ok(None);
         };
-        let query = format!("{MESSAGES} WHERE message_id = ?");
-        let found = one(&self.sql, &query, vec![text(message_id.as_str())])?;
-        let message = found
-            .map(|row| match head(row)? {
-                Head::Message(message) => Ok(*message),
-                Head::Unreadable { .. } => Err(StoreError::Unreadable("message")),
+        let query = "SELECT created_at, state FROM message WHERE message_id = ?";
+        let message = one(&self.sql, query, vec![text(message_id.as_str())])?
+            .map(|mut row| {
+                Ok::<_, StoreError>(MessageFacts {
+                    message_id: message_id.clone(),
+                    created_at: row.time("message")?,
+                    state: row.json("message")?,
+                })
             })
             .transpose()?;
-        Ok(Some((record, message)))
+        Ok(Some((record.session_id, message)))
     }
 
     /// Everything that `getSession` shows a part of; `None` when there is no session.
@@ -213,7 +218,7 @@ impl SqlStore {
         let query = "SELECT intent, state FROM message WHERE message_id = ?";
         one(&self.sql, query, vec![text(message_id.as_str())])?
             .map(|mut row| {
-                let intent = row.json("message")?;
+                let intent = row.json("message").ok();
                 let state: MessageState = row.json("message")?;
                 Ok(KnownMessage {
                     intent,

@@ -35,11 +35,25 @@ fn start() {
 #[event(fetch)]
 async fn fetch(mut request: Request, env: Env, _context: Context) -> Result<Response> {
     let received_at = now();
+    match route(&mut request, &env, received_at).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            let fault = LogEvent::Fault {
+                place: "worker",
+                reason: error.to_string(),
+            };
+            worker::console_error!("{}", fault.to_line(None, now()));
+            respond(&Reply::refusal(&CallError::internal()))
+        }
+    }
+}
+
+async fn route(request: &mut Request, env: &Env, received_at: Timestamp) -> Result<Response> {
     let url = request.url()?;
     match url.path() {
         "/health" if request.method() == Method::Get => Response::from_json(&health()),
         path => match path.strip_prefix("/trpc/") {
-            Some(procedures) => trpc(&mut request, procedures, &url, &env, received_at).await,
+            Some(procedures) => trpc(request, procedures, &url, env, received_at).await,
             None => not_found(),
         },
     }
@@ -247,7 +261,7 @@ impl Caller<'_> {
             if attempt >= TRIES_MAX || !is_retryable(&error) {
                 return Err(CallError::internal());
             }
-            let bound = RETRY_BASE_MILLIS << attempt;
+            let bound = RETRY_BASE_MILLIS << (attempt - 1);
             let jitter = random::<1>().map_or(0, |[byte]| u64::from(byte) * bound / 256);
             worker::Delay::from(std::time::Duration::from_millis(jitter)).await;
             command.envelope.attempt = attempt + 1;
@@ -290,13 +304,17 @@ struct Command<'a> {
     envelope: Envelope<'a>,
 }
 
-/// Whether the platform says that the same request may succeed: it marks such errors `retryable`.
+/// Whether the platform says that the same request may succeed: it marks such errors `retryable`. To an overloaded
+/// object more requests would be the wrong answer.
 fn is_retryable(error: &worker::Error) -> bool {
     let worker::Error::UnknownJsError { original, .. } = error else {
         return false;
     };
-    js_sys::Reflect::get(original, &JsValue::from_str("retryable"))
-        .is_ok_and(|retryable| retryable.is_truthy())
+    let is_set = |name| {
+        js_sys::Reflect::get(original, &JsValue::from_str(name))
+            .is_ok_and(|value| value.is_truthy())
+    };
+    is_set("retryable") && !is_set("overloaded")
 }
 
 fn new_session_ids() -> CallResult<NewSessionIds> {

@@ -135,9 +135,9 @@ pub struct GetSessionOutput {
     /// The first message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_message_id: Option<MessageId>,
-    /// When the session's settings last changed.
+    /// When the session was prepared.
     pub timestamp: Timestamp,
-    /// Counts the changes of the session's settings.
+    /// Version of the session's settings; they are written once.
     pub version: u64,
     /// The newest event.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ pub struct CredentialOutput {
     /// The message that brought it; absent when it came otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
-    /// 8 hex digits that are the same for the same token.
+    /// 8 hex digits that are the same for the same token; empty while the session waits for its first one.
     pub fingerprint: String,
     /// Since when the session waits for a newer one.
     #[serde(skip_serializing_if = "Option::is_none")]

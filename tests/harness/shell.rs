@@ -220,7 +220,7 @@ impl Shell {
 fn begin(session: &Session, work: Work) -> Outcome {
     Ok(match work {
         Work::Deliver(claim) => Next::Call(Call::Health(*claim)),
-        Work::Pull => Next::Follow,
+        Work::Pull { .. } => Next::Follow,
         Work::Push(generation) => {
             let view = session.store.delivery_view(session.now())?;
             let view = view.filter(|view| view.generation() == generation);
