@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { messageId, refusal, type ServiceError } from "../../scripts/support/client.ts";
 import { bearer, signJwt } from "../../scripts/support/secrets.ts";
+import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment, type PreparedSession } from "../support/environment.ts";
-import { digestOf, objectFiles } from "../support/stored.ts";
+import { digestOf, objectFiles, rowsOf } from "../support/stored.ts";
 
 let environment: Environment;
 let prepared: PreparedSession;
@@ -20,6 +21,12 @@ before(async () => {
   prepared = await environment.newSession();
   const { messageId: first } = await prepared.session.initiate();
   await prepared.session.completed(first);
+  // The alarm puts the last deadline away a moment after the turn has ended.
+  await waitFor("the session to rest", () =>
+    objectFiles(environment.stack.worker.storage).every(
+      (file) => rowsOf(file).deadline?.length === 0,
+    ),
+  );
   stored = digestOf(environment.stack.worker.storage);
 });
 
