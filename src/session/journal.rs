@@ -113,14 +113,17 @@ impl Progress<'_> {
         }
     }
 
-    /// The head, if a delivery of it runs under that submission.
+    /// The head, if that delivery of it, or a newer one, runs.
+    ///
+    /// The runtime answers a newer delivery with the end of an older one, unless the older one failed before its
+    /// agent was started.
     fn delivered(&self, message_id: &MessageId, submission: Submission) -> Option<MessageRecord> {
         self.head(message_id).filter(|message| {
             message.is_delivered()
                 && message
                     .state
                     .history()
-                    .is_some_and(|history| history.submission == submission)
+                    .is_some_and(|history| history.submission >= submission)
         })
     }
 
@@ -221,7 +224,11 @@ impl Progress<'_> {
         let was_started = failure.stage != FailureStage::PreDispatch;
         if was_started || message.state.accepted_at().is_some() {
             self.fail(&message, failure.clone());
-        } else {
+        } else if message
+            .state
+            .history()
+            .is_some_and(|history| history.submission == submission)
+        {
             self.settle_failure(&message, failure.clone());
         }
     }
