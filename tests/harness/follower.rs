@@ -51,12 +51,26 @@ pub enum Stream {
     Breaks,
 }
 
-/// What the reader does next; `None` when it ends.
-type Next = Result<Option<Follower>, StoreError>;
+/// What the reader does next.
+enum Next {
+    /// It waits for an outside call.
+    Wait(Follower),
+    /// It begins another read.
+    ReadAgain,
+    /// It ends.
+    End,
+}
+
+type Outcome = Result<Next, StoreError>;
 
 impl Shell {
-    /// Starts the reader of events unless it runs. Before its first outside call nothing can come between.
-    pub(super) fn follow(&mut self, session: &Session) {
+    /// Starts the reader of events unless one runs. One that is overdue is taken for dead and its place is taken.
+    ///
+    /// Before its first outside call nothing can come between.
+    pub(super) fn follow(&mut self, session: &Session, overdue: bool) {
+        if overdue {
+            self.retired = self.follower.take();
+        }
         if self.follower.is_none() {
             self.follower = begin_to_read(session).unwrap_or_default();
         }
@@ -64,31 +78,60 @@ impl Shell {
 
     /// The reader of events goes on to its next outside call.
     pub fn read(&mut self, session: &Session, runtime: &mut Runtime, stream: Stream) {
-        let next = match self.follower.take() {
-            None => return,
-            Some(Follower::Opening(reading)) => self.open(session, runtime, reading),
-            Some(Follower::Asking) => self.ask(session, runtime),
-            Some(Follower::Open(open)) => {
+        let Some(follower) = self.follower.take() else {
+            return;
+        };
+        let next = self.go_on_reading(session, runtime, follower, stream);
+        // A fault of the store ends the task; the alarm starts another one.
+        self.follower = match next {
+            Ok(Next::Wait(follower)) => Some(follower),
+            Ok(Next::ReadAgain) => begin_to_read(session).unwrap_or_default(),
+            Ok(Next::End) | Err(_) => None,
+        };
+    }
+
+    /// A reader whose place was taken hears of its call after all, and ends at the next chance.
+    pub fn read_retired(&mut self, session: &Session, runtime: &mut Runtime, stream: Stream) {
+        let Some(retired) = self.retired.take() else {
+            return;
+        };
+        let was_opening = matches!(retired, Follower::Opening(_));
+        let next = self.go_on_reading(session, runtime, retired, stream);
+        self.retired = match next {
+            Ok(Next::Wait(open)) if was_opening => Some(open),
+            _ => None,
+        };
+    }
+
+    fn go_on_reading(
+        &mut self,
+        session: &Session,
+        runtime: &mut Runtime,
+        follower: Follower,
+        stream: Stream,
+    ) -> Outcome {
+        match follower {
+            Follower::Opening(reading) => self.open(session, runtime, reading),
+            Follower::Asking => self.ask(session, runtime),
+            Follower::Open(open) => {
                 let is_broken = open.is_broken(runtime);
                 match stream {
                     Stream::Brings(count) if !is_broken => take_over(session, runtime, open, count),
-                    Stream::Ends if !is_broken => begin_to_read(session),
+                    Stream::Ends if !is_broken => Ok(Next::ReadAgain),
                     _ => recover(session, CallFault::Unreachable),
                 }
             }
-        };
-        // A fault of the store ends the task; the alarm starts another one.
-        self.follower = next.unwrap_or_default();
+        }
     }
 
-    fn open(&mut self, session: &Session, runtime: &mut Runtime, reading: Reading) -> Next {
+    fn open(&mut self, session: &Session, runtime: &mut Runtime, reading: Reading) -> Outcome {
         let reply = runtime.events(&reading.store_id);
         match self.heard(session, reply) {
             Ok(()) => {
                 apply(session, |view, now, settings| {
                     on_pull_answered(view, &reading.store_id, now, settings)
                 })?;
-                Ok(Some(Follower::Open(OpenStream {
+                Ok(Next::Wait(Follower::Open(OpenStream {
                     store_id: reading.store_id,
                     boot: runtime.boot(),
                     position: reading.after,
@@ -98,47 +141,47 @@ impl Shell {
         }
     }
 
-    fn ask(&mut self, session: &Session, runtime: &mut Runtime) -> Next {
+    fn ask(&mut self, session: &Session, runtime: &mut Runtime) -> Outcome {
         match self.heard(session, runtime.health()) {
             Ok(store_id) => {
                 apply(session, |view, now, settings| {
                     on_contact(view, &store_id, now, settings)
                 })?;
-                begin_to_read(session)
+                Ok(Next::ReadAgain)
             }
             Err(_) => give_up_reading(session),
         }
     }
 }
 
-fn begin_to_read(session: &Session) -> Next {
+fn begin_to_read(session: &Session) -> Result<Option<Follower>, StoreError> {
     let started = apply(session, on_pull_started)?;
     Ok(started.flatten().map(Follower::Opening))
 }
 
-fn recover(session: &Session, fault: CallFault) -> Next {
+fn recover(session: &Session, fault: CallFault) -> Outcome {
     log_fault(session, "events", fault);
     match fault {
-        CallFault::Refused(RuntimeErrorCode::StoreChanged) => Ok(Some(Follower::Asking)),
+        CallFault::Refused(RuntimeErrorCode::StoreChanged) => Ok(Next::Wait(Follower::Asking)),
         CallFault::Refused(RuntimeErrorCode::NotFound | RuntimeErrorCode::Gone) => {
             apply(session, on_journal_gone)?;
-            Ok(None)
+            Ok(Next::End)
         }
         _ => give_up_reading(session),
     }
 }
 
-fn give_up_reading(session: &Session) -> Next {
+fn give_up_reading(session: &Session) -> Outcome {
     apply(session, on_pull_failed)?;
-    Ok(None)
+    Ok(Next::End)
 }
 
-fn take_over(session: &Session, runtime: &Runtime, open: OpenStream, count: usize) -> Next {
+fn take_over(session: &Session, runtime: &Runtime, open: OpenStream, count: usize) -> Outcome {
     let journal = runtime.journal().iter();
     let news = journal.filter(|event| event.seq > open.position);
     let events: Vec<_> = news.take(count).cloned().collect();
     let Some(last) = events.last() else {
-        return Ok(Some(Follower::Open(open)));
+        return Ok(Next::Wait(Follower::Open(open)));
     };
     apply(session, |view, now, settings| {
         on_events(view, &open.store_id, &events, now, settings)
@@ -146,8 +189,9 @@ fn take_over(session: &Session, runtime: &Runtime, open: OpenStream, count: usiz
     let view = session.store.delivery_view(session.now())?;
     if view.is_some_and(|view| reading(&view).is_some()) {
         let position = last.seq;
-        Ok(Some(Follower::Open(OpenStream { position, ..open })))
+        let open = OpenStream { position, ..open };
+        Ok(Next::Wait(Follower::Open(open)))
     } else {
-        begin_to_read(session)
+        Ok(Next::ReadAgain)
     }
 }

@@ -1,9 +1,6 @@
 //! What must hold after every step, whatever has happened.
 
-use std::collections::BTreeMap;
-
 use cloud_agent_session::session::message::{MessageState, Phase};
-use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{FailureCode, MessageId, RuntimeEvent, Submission, Timestamp};
 
 use super::fixtures::{CANARY, SETTINGS};
@@ -23,6 +20,8 @@ const LOST_MILLIS: u64 = 60_000;
 /// What the checks compare with.
 pub struct Step {
     pub before: Durable,
+    /// A request has come.
+    pub is_request: bool,
     /// An alarm has rung and nothing went wrong.
     pub is_clean_ring: bool,
 }
@@ -43,36 +42,43 @@ pub fn check(world: &mut World, step: &Step) -> Check {
         return Err(format!("I8: {broken}"));
     }
     let durable = store.durable();
-    if !store.is_dead() {
+    let before = &step.before;
+    let is_changed = durable != *before || step.is_clean_ring;
+    if !store.is_dead() && is_changed {
         alarm(world, &durable)?;
     }
-    starts(world, &step.before.tables)?;
+    if world.started_now {
+        starts(world, &before.tables)?;
+    }
+    if !is_changed && !step.is_request {
+        return Ok(());
+    }
     if world.model.is_deleted {
-        return deletion(world, step, &durable);
+        return deletion(world, before, &durable);
     }
-    if durable.tables != step.before.tables || step.is_clean_ring {
-        credential(world, &step.before.tables)?;
-        markers(world, &durable.tables, step.is_clean_ring)?;
-        messages(world, &durable.tables)?;
-        ends(world, step, &durable.tables)?;
-        journal(world, &durable.tables)?;
-        secrets(world, &durable)?;
+    if step.is_request || durable.tables.credential != before.tables.credential {
+        credential(world, &before.tables)?;
+        messages_are_those_admitted(world, &durable.tables)?;
     }
-    Ok(())
+    markers(world, &durable.tables, step.is_clean_ring)?;
+    messages(&before.tables, &durable.tables)?;
+    ends(world, &before.tables, &durable.tables)?;
+    journal(world, &durable.tables)?;
+    secrets(world, before, &durable)
 }
 
 /// Of a deleted session no secret is left, and nothing is admitted or delivered any more.
-fn deletion(world: &mut World, step: &Step, durable: &Durable) -> Check {
+fn deletion(world: &mut World, before: &Durable, durable: &Durable) -> Check {
     let tables = &durable.tables;
     ensure(
         tables.secrets.is_empty() && tables.credential.is_none(),
         || "a deleted session has secrets".to_owned(),
     )?;
     ensure(
-        tables.messages.len() <= step.before.tables.messages.len(),
+        tables.messages.len() <= before.tables.messages.len(),
         || "a deleted session admits messages".to_owned(),
     )?;
-    secrets(world, durable)
+    secrets(world, before, durable)
 }
 
 /// I1 and I8.
@@ -132,8 +138,8 @@ fn markers(world: &World, tables: &Tables, is_clean_ring: bool) -> Check {
     Ok(())
 }
 
-/// I2, I4 and first in, first out.
-fn messages(world: &World, tables: &Tables) -> Check {
+/// I2.
+fn messages_are_those_admitted(world: &World, tables: &Tables) -> Check {
     let ids: Vec<_> = tables
         .messages
         .values()
@@ -142,22 +148,16 @@ fn messages(world: &World, tables: &Tables) -> Check {
     let expected: Vec<_> = world.model.admitted.iter().collect();
     ensure(ids == expected, || {
         format!("I2: the messages are {ids:?}, not {expected:?}")
-    })?;
-    let mut events: BTreeMap<&str, u32> = BTreeMap::new();
-    for entity in tables
-        .events
-        .values()
-        .filter_map(|row| row.entity.as_deref())
-    {
-        *events.entry(entity).or_default() += 1;
-    }
+    })
+}
+
+/// I4, and first in, first out.
+fn messages(before: &Tables, tables: &Tables) -> Check {
+    let news = tables.events.range(before.last_event_id + 1..);
+    let named: Vec<_> = news.filter_map(|(_, row)| row.entity.as_deref()).collect();
     let mut has_open = false;
-    for row in tables.messages.values() {
+    for (position, row) in &tables.messages {
         let id = &row.message_id;
-        let state = row.state();
-        ensure(state.phase() == row.phase, || {
-            format!("{id} is {:?} and {:?}", row.phase, state.phase())
-        })?;
         ensure(
             row.phase == Phase::Queued || row.phase.is_terminal() || !has_open,
             || format!("{id} is being delivered before one that was admitted earlier"),
@@ -166,21 +166,43 @@ fn messages(world: &World, tables: &Tables) -> Check {
             format!("{id} ended before one that was admitted earlier")
         })?;
         has_open |= row.is_open();
-        for (name, is_there) in [
-            ("queued", true),
-            ("sent", state.accepted_at().is_some()),
-            ("terminal", row.phase.is_terminal()),
-        ] {
-            let count = events.remove(format!("{name}-message/{id}").as_str());
-            ensure(count == is_there.then_some(1), || {
-                format!("I4: {id} is {:?} with {count:?} events {name}", row.phase)
-            })?;
+        let is_named = named.iter().any(|entity| entity.ends_with(id.as_str()));
+        if is_named || before.messages.get(position) != Some(row) {
+            events_of(row, tables)?;
         }
     }
-    let stray = events.keys().find(|entity| entity.contains("-message/"));
-    ensure(stray.is_none(), || {
-        format!("I2: {stray:?} belongs to no message")
-    })
+    for entity in named.iter().filter(|entity| entity.contains("-message/")) {
+        let id = entity.rsplit('/').next();
+        let mut rows = tables.messages.values();
+        ensure(rows.any(|row| Some(row.message_id.as_str()) == id), || {
+            format!("I2: {entity} belongs to no message")
+        })?;
+    }
+    Ok(())
+}
+
+/// A message has the events of what it has been through, each once.
+fn events_of(row: &MessageRow, tables: &Tables) -> Check {
+    let id = &row.message_id;
+    let state = row.state();
+    ensure(state.phase() == row.phase, || {
+        format!("{id} is {:?} and {:?}", row.phase, state.phase())
+    })?;
+    for (name, is_there) in [
+        ("queued", true),
+        ("sent", state.accepted_at().is_some()),
+        ("terminal", row.phase.is_terminal()),
+    ] {
+        let entity = format!("{name}-message/{id}");
+        let rows = tables.events.values();
+        let count = rows
+            .filter(|row| row.entity.as_deref() == Some(&*entity))
+            .count();
+        ensure(count == usize::from(is_there), || {
+            format!("I4: {id} is {:?} with {count} events {name}", row.phase)
+        })?;
+    }
+    Ok(())
 }
 
 /// I5: the alarm is armed no later than anything that is owed.
@@ -190,13 +212,13 @@ fn alarm(world: &World, durable: &Durable) -> Check {
     for (name, at) in &tables.deadlines {
         owed.push(((*name).to_owned(), *at));
     }
-    for (message_id, marker) in &tables.markers {
+    // Of a session that is being deleted no marker decides anything, and nothing is delivered.
+    let is_deleted = world.model.is_deleted;
+    for (message_id, marker) in tables.markers.iter().filter(|_| !is_deleted) {
         let at = marker.expires_at;
         owed.extend(at.map(|at| (format!("marker of {message_id}"), at)));
     }
-    // Of a session that is being deleted nothing is delivered.
-    let head = tables.head().filter(|_| !world.model.is_deleted);
-    if let Some((_, head)) = head {
+    if let Some((_, head)) = tables.head().filter(|_| !is_deleted) {
         let at = match head.state() {
             // What is to be stopped comes first.
             MessageState::Queued { .. } if owes_interrupts(tables) => {
@@ -246,26 +268,11 @@ fn waits_for_credential(world: &World) -> bool {
 
 /// I4: no agent is started again for a message that was accepted, and never again without a recorded reason.
 fn starts(world: &World, before: &Tables) -> Check {
-    let starts = &world.runtime.starts;
-    for (index, start) in starts.iter().enumerate() {
-        let id = &start.message_id;
-        let earlier = &starts[..index];
-        let times = earlier.iter().filter(|other| other.message_id == *id);
-        let times = times.count();
-        if times == 0 {
-            continue;
-        }
-        let log = world.session.store.log_lines();
-        let is_reason = |line: &&LogEvent| matches!(line, LogEvent::DeliveryRetried { message_id, .. } if message_id == id);
-        ensure(log.iter().filter(is_reason).count() >= times, || {
-            format!("I4: an agent was started again for {id} without a recorded reason")
-        })?;
-    }
-    let Some(newest) = starts.last() else {
+    let Some((newest, earlier)) = world.runtime.starts.split_last() else {
         return Ok(());
     };
     let state = before.message(&newest.message_id).map(MessageRow::state);
-    if world.started_now && matches!(state, Some(MessageState::Interrupted { .. })) {
+    if matches!(state, Some(MessageState::Interrupted { .. })) {
         // Until the runtime has answered it may not know.
         return ensure(owes_interrupts(before), || {
             format!(
@@ -273,6 +280,21 @@ fn starts(world: &World, before: &Tables) -> Check {
                 newest.message_id
             )
         });
+    }
+    let is_again = earlier
+        .iter()
+        .any(|start| start.message_id == newest.message_id);
+    if is_again {
+        let history = state.as_ref().and_then(MessageState::history);
+        ensure(
+            history.is_none_or(|history| history.last_failure.is_some()),
+            || {
+                format!(
+                    "I4: an agent was started again for {} without a recorded reason",
+                    newest.message_id
+                )
+            },
+        )?;
     }
     // A start that the object knows of is the last one.
     let Some(MessageState::Accepted { store_id, .. }) = state else {
@@ -287,10 +309,10 @@ fn starts(world: &World, before: &Tables) -> Check {
 }
 
 /// A message is given up for a lost runtime only when the runtime has been silent for long.
-fn ends(world: &World, step: &Step, tables: &Tables) -> Check {
+fn ends(world: &World, before: &Tables, tables: &Tables) -> Check {
     for (position, row) in &tables.messages {
-        let was_open = step.before.tables.messages.get(position);
-        if !was_open.is_some_and(MessageRow::is_open) {
+        let was_open = before.messages.get(position);
+        if row.phase != Phase::Failed || !was_open.is_some_and(MessageRow::is_open) {
             continue;
         }
         let MessageState::Failed { failure, .. } = row.state() else {
@@ -372,22 +394,34 @@ fn waits_for(tables: &Tables, message_id: &MessageId, submission: Submission) ->
     }
 }
 
-/// I7: no secret in any row, event, state or log line.
-fn secrets(world: &mut World, durable: &Durable) -> Check {
-    let rows = format!("{durable:?}");
-    ensure(!shows_secret(&rows), || {
-        "I7: a row holds a secret".to_owned()
-    })?;
+/// I7: no secret in any row, event, state or log line. What was searched before is not searched again.
+fn secrets(world: &mut World, before: &Durable, durable: &Durable) -> Check {
+    let (old, new) = (&before.tables, &durable.tables);
+    let mut texts = vec![];
+    if new.session != old.session {
+        texts.push(format!("{:?}", new.session));
+    }
+    texts.push(format!(
+        "{:?} {:?} {:?} {:?} {:?}",
+        new.secrets, new.credential, new.markers, new.runtime, new.deadlines
+    ));
+    for (position, row) in &new.messages {
+        if old.messages.get(position) != Some(row) {
+            texts.push(format!("{row:?}"));
+        }
+    }
+    let news = new.events.range(old.last_event_id + 1..);
+    texts.extend(news.map(|(_, row)| format!("{row:?}")));
     let log = world.session.store.log_lines();
     for line in &log[world.searched_lines..] {
-        let text = line.to_line(None, world.session.now());
-        ensure(
-            !shows_secret(&text) && !shows_secret(&format!("{line:?}")),
-            || format!("I7: a log line shows a secret: {text}"),
-        )?;
+        texts.push(line.to_line(None, world.session.now()));
+        texts.push(format!("{line:?}"));
     }
     world.searched_lines = log.len();
-    Ok(())
+    let shown = texts.iter().find(|text| shows_secret(text));
+    ensure(shown.is_none(), || {
+        format!("I7: a secret is shown: {shown:?}")
+    })
 }
 
 /// Whether a text holds the canary of a secret, plainly or encoded.

@@ -1,6 +1,7 @@
 //! A [`Store`] in memory that can die before or after any commit, or fail one and live on.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
 
 use cloud_agent_session::session::admission::{AdmissionView, KnownMessage};
 use cloud_agent_session::session::claim::{DeliveryView, Head};
@@ -32,20 +33,23 @@ pub enum Fault {
 /// Everything that outlives the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
-    pub tables: Tables,
+    pub tables: Rc<Tables>,
     pub alarm: Option<Timestamp>,
 }
 
 /// The store.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    tables: RefCell<Tables>,
+    /// Shared with those who look at an earlier state, and copied by the commit that changes it.
+    tables: RefCell<Rc<Tables>>,
     alarm: Cell<Option<Timestamp>>,
     log: RefCell<Vec<LogEvent>>,
     is_dead: Cell<bool>,
     fault: Cell<Option<Fault>>,
     commits: Cell<u32>,
     violation: RefCell<Option<String>>,
+    /// The newest record that was read, with its text: reading it is most of the work of a view.
+    record: RefCell<Option<(Rc<str>, SessionRecord)>>,
 }
 
 impl MemoryStore {
@@ -84,18 +88,18 @@ impl MemoryStore {
     /// A copy of everything durable, to compare or to search.
     pub fn durable(&self) -> Durable {
         Durable {
-            tables: self.tables.borrow().clone(),
+            tables: Rc::clone(&self.tables.borrow()),
             alarm: self.alarm.get(),
         }
     }
 
-    pub fn tables(&self) -> Ref<'_, Tables> {
-        self.tables.borrow()
+    pub fn tables(&self) -> Rc<Tables> {
+        Rc::clone(&self.tables.borrow())
     }
 
     /// Damages or repairs rows behind the session's back.
     pub fn tamper(&self, change: impl FnOnce(&mut Tables)) {
-        change(&mut self.tables.borrow_mut());
+        change(Rc::make_mut(&mut self.tables.borrow_mut()));
     }
 
     pub fn alarm(&self) -> Option<Timestamp> {
@@ -112,7 +116,7 @@ impl MemoryStore {
     /// Removes everything, the alarm as well.
     pub fn erase(&self) {
         if !self.is_dead.get() {
-            *self.tables.borrow_mut() = Tables::default();
+            *self.tables.borrow_mut() = Rc::default();
             self.alarm.set(None);
         }
     }
@@ -131,12 +135,33 @@ impl MemoryStore {
         self.violation.borrow().clone()
     }
 
-    fn alive(&self) -> Result<Ref<'_, Tables>, StoreError> {
+    fn alive(&self) -> Result<Rc<Tables>, StoreError> {
         if self.is_dead.get() {
             Err(StoreError::Failed("the process is gone".to_owned()))
         } else {
-            Ok(self.tables.borrow())
+            Ok(self.tables())
         }
+    }
+
+    fn record(&self, tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
+        let Some(session) = &tables.session else {
+            return Ok(None);
+        };
+        let mut known = self.record.borrow_mut();
+        if known
+            .as_ref()
+            .is_none_or(|(text, _)| *text != session.record)
+        {
+            let record = read(&session.record, "session")?;
+            *known = Some((Rc::clone(&session.record), record));
+        }
+        Ok(known.as_ref().map(|(_, record)| record.clone()))
+    }
+
+    /// The record, unless the session is being deleted.
+    fn live_record(&self, tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
+        let record = self.record(tables)?;
+        Ok(record.filter(|record| record.deleting_since.is_none()))
     }
 
     fn die(&self) -> StoreError {
@@ -147,16 +172,6 @@ impl MemoryStore {
 
 fn read<T: serde::de::DeserializeOwned>(text: &str, row: &'static str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Unreadable(row))
-}
-
-fn record(tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
-    let session = tables.session.as_ref();
-    session.map(|row| read(&row.record, "session")).transpose()
-}
-
-/// The record, unless the session is being deleted.
-fn live_record(tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
-    Ok(record(tables)?.filter(|record| record.deleting_since.is_none()))
 }
 
 fn deadlines(tables: &Tables) -> Deadlines {
@@ -194,7 +209,7 @@ impl Store for MemoryStore {
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = live_record(&tables)? else {
+        let Some(record) = self.live_record(&tables)? else {
             return Ok(None);
         };
         let marker = message_id.and_then(|id| {
@@ -208,7 +223,7 @@ impl Store for MemoryStore {
         let known = known.map(|row| {
             let state: MessageState = read(&row.state, "message")?;
             Ok(KnownMessage {
-                intent: read(&row.intent, "message")?,
+                intent: read(&row.intent, "message").ok(),
                 phase: state.phase(),
             })
         });
@@ -232,7 +247,7 @@ impl Store for MemoryStore {
 
     fn delivery_view(&self, now: Timestamp) -> Result<Option<DeliveryView>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = record(&tables)? else {
+        let Some(record) = self.record(&tables)? else {
             return Ok(None);
         };
         let expiries = tables.markers.values().filter_map(|row| row.expires_at);
@@ -256,14 +271,15 @@ impl Store for MemoryStore {
         let tables = self.alive()?;
         let session = tables.session.as_ref().filter(|_| {
             // A session that is being deleted is gone for clients.
-            live_record(&tables).is_ok_and(|record| record.is_some())
+            self.live_record(&tables)
+                .is_ok_and(|record| record.is_some())
         });
         session.map(|row| read(&row.initial, "session")).transpose()
     }
 
     fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = live_record(&tables)? else {
+        let Some(record) = self.live_record(&tables)? else {
             return Ok(None);
         };
         let sealed = tables.secrets.get(SecretKind::Profile.as_str());
@@ -272,11 +288,11 @@ impl Store for MemoryStore {
     }
 
     fn deadlines(&self) -> Result<Deadlines, StoreError> {
-        Ok(deadlines(&*self.alive()?))
+        self.alive().map(|tables| deadlines(&tables))
     }
 
     fn commit(&self, step: &Step) -> Result<(), StoreError> {
-        let mut tables = self.alive()?.clone();
+        let mut tables = self.alive()?;
         let number = self.commits.get() + 1;
         self.commits.set(number);
         let fault = self.fault.get();
@@ -287,7 +303,7 @@ impl Store for MemoryStore {
             return Err(StoreError::Failed("the disk is full".to_owned()));
         }
         for write in step {
-            if let Err(broken) = tables.apply(write) {
+            if let Err(broken) = Rc::make_mut(&mut tables).apply(write) {
                 self.violation.borrow_mut().get_or_insert(broken.clone());
                 return Err(StoreError::Failed(broken));
             }

@@ -30,6 +30,8 @@ pub struct Shell {
     pub handler: Option<Call>,
     /// The task that reads events.
     pub follower: Option<Follower>,
+    /// One whose place was taken while it waited for an outside call.
+    pub retired: Option<Follower>,
     /// When the runtime last did what it was asked.
     pub last_answer: Option<Timestamp>,
     /// When an alarm handler last met a fault of the store.
@@ -58,7 +60,7 @@ pub enum Call {
 /// What the handler does after a call.
 enum Next {
     Call(Call),
-    Follow,
+    Follow { overdue: bool },
     Return,
 }
 
@@ -95,7 +97,7 @@ impl Shell {
     fn go_on(&mut self, session: &Session, outcome: Outcome) {
         match outcome {
             Ok(Next::Call(call)) => self.handler = Some(call),
-            Ok(Next::Follow) => self.follow(session),
+            Ok(Next::Follow { overdue }) => self.follow(session, overdue),
             Ok(Next::Return) => {}
             Err(_) => {
                 let now = session.now();
@@ -152,13 +154,17 @@ impl Shell {
                 let reply = runtime.put_turn(&store_id, claim.intent.message_id(), &turn);
                 let reply = match self.heard(session, reply) {
                     Ok(reply) => reply,
+                    Err(CallFault::Unreachable) => {
+                        log_fault(session, "put_turn", CallFault::Unreachable);
+                        return not_handed_over(session, &claim, &HandOverFault::Unanswered);
+                    }
                     Err(fault) => return failed(session, &claim, "put_turn", fault),
                 };
                 let taken = (&store_id, generation);
                 apply(session, |view, now, settings| {
                     on_turn_taken(view, &claim, taken, reply, now, settings)
                 })?;
-                Ok(Next::Follow)
+                Ok(Next::Follow { overdue: false })
             }
             Call::Push(store_id, generation) => {
                 let reply = runtime.put_credential(&store_id, generation);
@@ -213,6 +219,7 @@ impl Shell {
     pub fn forget(&mut self) {
         self.handler = None;
         self.follower = None;
+        self.retired = None;
     }
 }
 
@@ -220,7 +227,7 @@ impl Shell {
 fn begin(session: &Session, work: Work) -> Outcome {
     Ok(match work {
         Work::Deliver(claim) => Next::Call(Call::Health(*claim)),
-        Work::Pull { .. } => Next::Follow,
+        Work::Pull { overdue } => Next::Follow { overdue },
         Work::Push(generation) => {
             let view = session.store.delivery_view(session.now())?;
             let view = view.filter(|view| view.generation() == generation);

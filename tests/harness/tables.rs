@@ -27,7 +27,7 @@ pub struct Tables {
     /// What AUTOINCREMENT remembers, so that a position is never used twice.
     pub last_position: u64,
     /// By id.
-    pub events: BTreeMap<u64, EventRow>,
+    pub events: BTreeMap<u64, Rc<EventRow>>,
     pub last_event_id: u64,
     pub runtime: Option<RuntimeLink>,
     pub deadlines: BTreeMap<&'static str, Timestamp>,
@@ -186,7 +186,7 @@ impl Tables {
             payload: event.payload.as_str().into(),
             at: event.at,
         };
-        self.events.insert(self.last_event_id, row);
+        self.events.insert(self.last_event_id, Rc::new(row));
     }
 
     fn put_deadline(&mut self, kind: DeadlineKind, at: Option<Timestamp>) {

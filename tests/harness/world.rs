@@ -42,6 +42,8 @@ pub enum Action {
     Answer,
     /// The reader of events goes on.
     Read(Stream),
+    /// A reader whose place was taken hears of its call after all.
+    ReadRetired(Stream),
     /// The runtime does its next thing.
     Work(Luck),
     /// The agent at the head stops by itself as if it were told to.
@@ -134,7 +136,15 @@ impl World {
                 } = world;
                 world.shell.read(session, runtime, stream);
             }),
-            Action::Ring | Action::Answer | Action::Read(_) => return Ok(()),
+            Action::ReadRetired(stream) if self.shell.retired.is_some() => self.touch(|world| {
+                let World {
+                    session, runtime, ..
+                } = world;
+                world.shell.read_retired(session, runtime, stream);
+            }),
+            Action::Ring | Action::Answer | Action::Read(_) | Action::ReadRetired(_) => {
+                return Ok(());
+            }
             Action::Plan(fault) => {
                 self.session.store.plan(Some(fault));
                 return Ok(());
@@ -148,6 +158,7 @@ impl World {
             self,
             &Step {
                 before,
+                is_request: matches!(action, Action::Send(_)),
                 is_clean_ring: is_ring && fault.is_none(),
             },
         )
@@ -225,6 +236,7 @@ impl World {
             | Action::Interrupt
             | Action::Delete
             | Action::Read(_)
+            | Action::ReadRetired(_)
             | Action::Plan(_) => {}
         }
     }

@@ -35,6 +35,8 @@ pub struct Generator {
     newest_token: u32,
     /// Requests that clients still make.
     requests_left: u32,
+    /// Actions after the last request.
+    actions_left: u64,
     is_unreachable: bool,
     /// Whether the user deletes the session at the end.
     deletes: bool,
@@ -51,6 +53,7 @@ impl Generator {
         };
         let requests_left = 3 + u32::try_from(numbers.below(25)).expect("it is small");
         let deletes = numbers.percent(15);
+        let actions_left = numbers.below(150);
         Self {
             numbers,
             temper,
@@ -58,18 +61,22 @@ impl Generator {
             sent: Vec::new(),
             newest_token: 1,
             requests_left,
+            actions_left,
             is_unreachable: false,
             deletes,
         }
     }
 
-    /// Whether clients and Workers are done.
+    /// Whether the history is over.
     pub fn is_done(&self) -> bool {
-        self.requests_left == 0 && self.on_the_way.is_empty()
+        self.actions_left == 0
     }
 
     /// The next action.
     pub fn next(&mut self, world: &World) -> Action {
+        if self.requests_left == 0 && self.on_the_way.is_empty() {
+            self.actions_left = self.actions_left.saturating_sub(1);
+        }
         if self.session_may_commit(world) && self.numbers.percent(self.temper.faults) {
             let number = 1 + u32::try_from(self.numbers.below(2)).expect("it is small");
             let kinds = [Fault::DieBefore, Fault::DieAfter, Fault::Refuse];
@@ -83,7 +90,8 @@ impl Generator {
             12..30 => self.deliver(),
             30..45 => Action::Ring,
             45..60 => Action::Answer,
-            60..75 => Action::Read(self.stream()),
+            60..73 => Action::Read(self.stream()),
+            73..75 => Action::ReadRetired(self.stream()),
             75..88 => Action::Work(self.luck()),
             88..95 => {
                 let millis = self.numbers.choose(&[0, 1, 20, 300, 1_000, 2_500, 20_000]);

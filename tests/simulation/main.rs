@@ -13,6 +13,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod admission_sweep;
+mod exploration;
 mod generator;
 mod random;
 mod random_numbers;
