@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use cloud_agent_wire::Secret;
 
 use crate::context::Context;
+use crate::process::SESSION_MARKER;
 use crate::store::paths::SessionPaths;
 
 /// The session's variables over a clean base; the last ones cannot be overridden. Nothing of the runtime's own
@@ -21,10 +22,9 @@ pub fn agent_environment(
     for (name, value) in session {
         environment.insert(name.into(), value.expose().into());
     }
-    let session_id = paths.base().file_name().unwrap_or_default();
     environment.insert("HOME".into(), paths.home().into());
     environment.insert("SESSION_HOME".into(), paths.home().into());
-    environment.insert("SESSION_ID".into(), session_id.into());
+    environment.insert(SESSION_MARKER.into(), paths.session_id().into());
     environment.insert("SESSION_ATTACHMENTS".into(), paths.attachments().into());
     environment.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
     environment.extend([context.marker()]);

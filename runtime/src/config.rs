@@ -21,7 +21,8 @@ pub struct Config {
     pub root: PathBuf,
     /// `AGENT_COMMAND`: program and arguments; the built-in agent when absent.
     pub agent_command: Option<Vec<String>>,
-    /// `AGENT_UID`: the user that the agent and everything of the workspace runs as.
+    /// `AGENT_UID`: the user that the agent and everything of the workspace runs as. It is the runtime's alone: a
+    /// start ends whatever else runs as this user.
     pub agent_uid: Option<u32>,
     /// `ORIGIN_CREDENTIALS`.
     pub origin_mode: OriginMode,

@@ -57,6 +57,8 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
 pub const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// Time that pipes may stay open after their process has ended.
 pub const PIPE_GRACE: Duration = Duration::from_secs(2);
+/// Most that is read from a pipe after its process has ended, in bytes: no pipe holds more.
+pub const PIPE_BYTES_MAX: usize = 1024 * 1024;
 /// Time that everything has to end in when the runtime is told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 /// Time that resolving the remote's name may take.

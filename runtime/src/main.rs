@@ -19,7 +19,6 @@ mod config;
 mod context;
 mod git;
 mod journal;
-mod leftovers;
 mod limits;
 mod process;
 mod redact;
@@ -27,6 +26,7 @@ mod serve;
 mod server;
 mod session;
 mod store;
+mod strays;
 mod turn;
 mod workspace;
 

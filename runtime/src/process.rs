@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +17,9 @@ use crate::limits::{CAPTURED_BYTES_MAX, PIPE_GRACE};
 
 /// Set for every child, so that the next process on the same store finds what this one left behind.
 pub const STORE_MARKER: &str = "WORKSPACE_RUNTIME_STORE";
+
+/// Set for everything that belongs to a session, so that what leaves its process group is found.
+pub const SESSION_MARKER: &str = "SESSION_ID";
 
 /// What to run. Nothing is inherited: the environment is exactly what stands here.
 pub struct Job {
@@ -89,10 +94,33 @@ impl Outcome {
     }
 }
 
-/// A process group that is killed when this value goes away.
-pub struct Group(Option<Pid>);
+/// A child's process group, which is killed when this value goes away.
+///
+/// The child is collected through it, so that no signal goes to a number that the system has given to another
+/// process since.
+pub struct Group {
+    /// The child, which leads the group; absent once it was collected.
+    leader: Option<Pid>,
+    /// Readable when the child has ended.
+    ended: AsyncFd<OwnedFd>,
+}
 
 impl Group {
+    fn of(child: &Child) -> io::Result<Self> {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let leader = id.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let ended = pidfd_open(leader, PidfdFlags::empty())?;
+        #[expect(
+            deprecated,
+            reason = "the replacement is unsafe for types that change their descriptor, which an OwnedFd does not"
+        )]
+        let ended = AsyncFd::with_interest(ended, Interest::READABLE)?;
+        Ok(Self {
+            leader: Some(leader),
+            ended,
+        })
+    }
+
     /// Asks every process of the group to end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -103,10 +131,23 @@ impl Group {
         self.signal(Signal::KILL);
     }
 
-    /// A group that is already empty is the wanted state, so the error says nothing.
+    /// Waits for the child's end, ends what is left of the group, and collects the child.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn wait(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+        drop(self.ended.readable().await?);
+        self.kill();
+        self.leader = None;
+        child.wait().await
+    }
+
+    /// The leader is named as well: it may have gone over to another group. Processes that are gone already are the
+    /// wanted state, so the errors say nothing.
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.0 {
-            let _ = kill_process_group(pid, signal);
+        if let Some(leader) = self.leader {
+            let _ = kill_process_group(leader, signal);
+            let _ = kill_process(leader, signal);
         }
     }
 }
@@ -141,11 +182,8 @@ pub fn spawn(job: &Job) -> io::Result<(Child, Group)> {
         command.uid(user).gid(user);
     }
     let child = command.spawn()?;
-    let group = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
-    Ok((child, Group(group)))
+    let group = Group::of(&child)?;
+    Ok((child, group))
 }
 
 /// Writes a child's input in the background. A child that does not read it is not an error.
@@ -172,15 +210,15 @@ pub async fn run(
             tracing::error!(error = %error.kind(), "a child process could not be started");
             Ending::NotStarted
         }
-        Ok((mut child, group)) => {
+        Ok((mut child, mut group)) => {
             feed(&mut child, job);
             let ending = tokio::select! {
-                ending = watched.follow(&mut child, deadline, &mut on_stderr) => ending,
+                ending = watched.follow(&mut child, &mut group, deadline, &mut on_stderr) => ending,
                 () = cancel.cancelled() => Ending::Cancelled,
             };
-            group.kill();
             if !matches!(ending, Ending::Exited(_) | Ending::Signaled) {
-                let _ = child.wait().await;
+                group.kill();
+                let _ = group.wait(&mut child).await;
             }
             ending
         }
@@ -213,6 +251,7 @@ impl Watched {
     async fn follow(
         &mut self,
         child: &mut Child,
+        group: &mut Group,
         deadline: Deadline,
         on_stderr: &mut impl FnMut(&[u8]),
     ) -> Ending {
@@ -221,7 +260,7 @@ impl Watched {
         let mut stderr = child.stderr.take();
         let (mut out_buffer, mut err_buffer) = (vec![0; 8192], vec![0; 8192]);
         let mut status = None;
-        let mut silence_limit = deadline.inactivity;
+        let mut last_moment = started + deadline.hard;
         loop {
             if let Some(ending) = status
                 && stdout.is_none()
@@ -241,17 +280,18 @@ impl Watched {
                     on_stderr(piece);
                     keep_end(&mut self.stderr, piece);
                 }
-                result = child.wait(), if status.is_none() => {
+                result = group.wait(child), if status.is_none() => {
                     status = Some(match result.ok().and_then(|status| status.code()) {
                         Some(code) => Ending::Exited(code),
                         None => Ending::Signaled,
                     });
-                    silence_limit = PIPE_GRACE;
+                    // Whoever holds the pipes now has left the group and may print for ever.
+                    last_moment = tokio::time::Instant::now() + PIPE_GRACE;
                 }
-                () = tokio::time::sleep(silence_limit) => {
+                () = tokio::time::sleep(deadline.inactivity) => {
                     return status.unwrap_or(Ending::TimedOut);
                 }
-                () = tokio::time::sleep_until(started + deadline.hard) => {
+                () = tokio::time::sleep_until(last_moment) => {
                     return status.unwrap_or(Ending::TimedOut);
                 }
             }
@@ -333,6 +373,24 @@ mod tests {
         let chatty = "while :; do echo x; sleep 0.01; done";
         let outcome = shell(chatty, hard, &CancellationToken::new()).await;
         assert_eq!(outcome.ending, Ending::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_child_in_another_group_is_ended_and_its_pipes_are_not_waited_for() {
+        // The leader joins the group of its child, so that its own group is empty.
+        let moved = r#"exec perl -MPOSIX -e 'pipe R, W; my $c = fork; if (!$c) { POSIX::setpgid(0, 0); syswrite W, "x"; sleep 20; exit }
+            sysread R, my $x, 1; POSIX::setpgid(0, $c); sleep 20'"#;
+        let silent = Deadline {
+            inactivity: Duration::from_secs(1),
+            ..LONG
+        };
+        let started = std::time::Instant::now();
+        let outcome = shell(moved, silent, &CancellationToken::new()).await;
+        assert_eq!(outcome.ending, Ending::TimedOut);
+        let chatty = "setsid sh -c 'for i in $(seq 150); do echo x; sleep 0.1; done' & exit 3";
+        let outcome = shell(chatty, LONG, &CancellationToken::new()).await;
+        assert_eq!(outcome.ending, Ending::Exited(3));
+        assert!(started.elapsed() < Duration::from_secs(12));
     }
 
     #[tokio::test]

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::config::{Config, ConfigError};
 use crate::context::Context;
 use crate::git::version::{self, Version};
-use crate::leftovers::kill_leftovers;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::server::App;
 use crate::session::recover;
 use crate::store::root::Store;
+use crate::strays::kill_leftovers;
 
 /// Runs until a signal asks for the end. 0 after an orderly end, 2 when the configuration does not fit the machine,
 /// 1 when something else fails.
@@ -61,7 +61,7 @@ fn run(config: Config) -> Result<(), Failed> {
         .enable_all()
         .build()
         .map_err(|error| Failed::system("the event loop could not be started", &error))?;
-    let killed = kill_leftovers(context.store.id().as_str());
+    let killed = kill_leftovers(context.store.id(), context.config.agent_uid);
     if killed > 0 {
         tracing::warn!(
             killed,

@@ -142,11 +142,10 @@ async fn what_the_agent_pushed_itself_is_found_among_many_branches() {
     let scene = Scene::start(agent, "{}").await;
     let bare = scene.server.path("r");
     let head = scene.server.branch("r", "main").expect("it is there");
-    let packed: String = (0..2000)
-        .map(|number| format!("{head} refs/heads/a-branch-with-a-long-name-{number:04}\n"))
-        .collect();
-    let header = "# pack-refs with: peeled fully-peeled sorted \n";
-    std::fs::write(bare.join("packed-refs"), format!("{header}{packed}")).expect("it is written");
+    let mut packed = vec!["# pack-refs with: peeled fully-peeled sorted ".to_owned()];
+    let line = |number| format!("{head} refs/heads/a-branch-with-a-long-name-{number:04}");
+    packed.extend((0..2000).map(line));
+    std::fs::write(bare.join("packed-refs"), packed.join("\n") + "\n").expect("it is written");
     scene
         .runtime
         .put_workspace(workspace(&scene.server.url("r"), 1, &scene.server.issue()))

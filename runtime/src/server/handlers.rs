@@ -84,20 +84,14 @@ pub async fn interrupt(
 }
 
 pub async fn delete_session(State(app): State<Arc<App>>, Path(session): Path<String>) -> Reply {
-    let id = app.session_id(&session)?;
-    app.sessions
-        .delete(&id)
-        .await
-        .map_err(|error| Error::disk(&error))?;
+    app.sessions.delete(&parse_session_id(&session)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 impl App {
     /// The id of a session that was not deleted.
     pub(super) fn session_id(&self, text: &str) -> Result<SessionId, Error> {
-        let id: SessionId = text
-            .parse()
-            .map_err(|error| Error::invalid(format!("the session id {error}")))?;
+        let id = parse_session_id(text)?;
         if self.context.store.is_deleted(&id) {
             return Err(gone());
         }
@@ -114,6 +108,11 @@ impl App {
     pub(super) async fn find_or_create(&self, id: &SessionId) -> Result<Arc<Session>, Error> {
         Ok(self.sessions.find_or_create(id).await?)
     }
+}
+
+fn parse_session_id(text: &str) -> Result<SessionId, Error> {
+    text.parse()
+        .map_err(|error| Error::invalid(format!("the session id {error}")))
 }
 
 fn message_id(text: &str) -> Result<MessageId, Error> {

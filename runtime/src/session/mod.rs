@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::store::files::{Durability, lock};
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, WorkspaceRecord};
+use crate::strays::kill_session;
 
 pub use recovery::recover;
 pub use registry::Registry;
@@ -89,6 +90,7 @@ impl Session {
     async fn stop(&self) {
         self.stop.cancel();
         self.stopped.cancelled().await;
+        kill_session(&self.context, &self.paths).await;
         // A live rotation may still be putting files into place.
         drop(self.credential.lock().await);
     }

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::journal::{AppendError, Journal};
 use crate::store::files;
 use crate::store::records::{self, TurnRecord, WorkspaceRecord};
+use crate::store::removal::remove_directory;
 use crate::workspace::cold;
 
 /// Clears away half workspaces and deleted sessions, and ends the turns that were not over.
@@ -29,7 +30,7 @@ pub fn recover(context: &Arc<Context>) -> io::Result<()> {
 fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
     let paths = context.store.session(id);
     if context.store.is_deleted(id) {
-        return files::remove_directory(paths.base());
+        return remove_directory(paths.base());
     }
     context.store.create_session(id)?;
     files::remove_temporaries(paths.base())?;

@@ -13,7 +13,9 @@ use super::{RequestError, Session};
 use crate::context::Context;
 use crate::git::run::blocking;
 use crate::journal::Journal;
-use crate::store::files;
+use crate::store::paths::SessionPaths;
+use crate::store::removal::remove_directory;
+use crate::workspace::credential;
 
 /// Opens sessions when they are asked for.
 pub struct Registry {
@@ -84,11 +86,16 @@ impl Registry {
         Ok(session)
     }
 
-    /// Stops everything of a session and removes it for good.
+    /// Stops everything of a session and removes it for good. A repeat removes what an earlier try had to leave.
     ///
     /// # Errors
-    /// Those of the file system; the session stays deleted, and the next start removes the rest.
-    pub async fn delete(&self, id: &SessionId) -> io::Result<()> {
+    /// [`RequestError::Gone`] when it is removed already; [`RequestError::Disk`]: the session stays deleted, and a
+    /// repeat or the next start removes the rest.
+    pub async fn delete(&self, id: &SessionId) -> Result<(), RequestError> {
+        let paths = self.context.store.session(id);
+        if self.context.store.is_deleted(id) && !paths.base().exists() {
+            return Err(RequestError::Gone);
+        }
         self.context.store.bury(id)?;
         let session = self.open.lock().await.remove(id);
         if let Some(session) = session {
@@ -96,9 +103,10 @@ impl Registry {
             session.journal.close();
             session.stop().await;
         }
-        let base = self.context.store.session(id).base().to_owned();
         tracing::info!(sessionId = %id, "the session was deleted");
-        blocking(move || files::remove_directory(&base)).await
+        let owner = self.context.owner();
+        blocking(move || remove(&paths, owner)).await?;
+        Ok(())
     }
 
     /// Stops every session; turns that are not over end with a typed reason.
@@ -109,4 +117,11 @@ impl Registry {
             session.stop().await;
         }
     }
+}
+
+/// Removes a session, its secrets first: the rest may resist.
+fn remove(paths: &SessionPaths, owner: u32) -> io::Result<()> {
+    let secrets = credential::forget(paths, owner);
+    remove_directory(paths.base())?;
+    secrets
 }

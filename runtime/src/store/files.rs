@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::removal::remove_directory;
+
 /// Locks a mutex whose data stays usable when a holder failed: every section leaves it whole.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,14 +99,6 @@ fn write_new(
 /// Those of the file system.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_file(path))
-}
-
-/// Removes a folder and everything in it; one that is not there is as good. Symbolic links are not followed.
-///
-/// # Errors
-/// Those of the file system.
-pub fn remove_directory(path: &Path) -> io::Result<()> {
-    absent_is_fine(fs::remove_dir_all(path))
 }
 
 /// Removes what crashes left in a folder.

@@ -16,4 +16,5 @@
 pub mod files;
 pub mod paths;
 pub mod records;
+pub mod removal;
 pub mod root;

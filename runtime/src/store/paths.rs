@@ -30,6 +30,14 @@ impl SessionPaths {
         &self.base
     }
 
+    /// The session's id, which names its folder.
+    pub fn session_id(&self) -> &str {
+        self.base
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+    }
+
     paths! {
         /// The workspace.
         repo = "repo";

@@ -15,10 +15,11 @@ use super::run::Turn;
 use crate::agent_environment::agent_environment;
 use crate::git::run::blocking;
 use crate::journal::Journal;
-use crate::limits::{INTERRUPT_GRACE, JSON_LINE_BYTES_MAX, PIPE_GRACE};
+use crate::limits::{INTERRUPT_GRACE, JSON_LINE_BYTES_MAX, PIPE_BYTES_MAX, PIPE_GRACE};
 use crate::process::{Group, Job, feed, spawn};
 use crate::session::Secrets;
 use crate::store::files;
+use crate::strays::kill_session;
 
 /// How the agent ended.
 pub enum AgentEnd {
@@ -32,7 +33,7 @@ pub enum AgentEnd {
 
 /// Runs the agent to its end.
 pub async fn run(turn: &Turn<'_>) -> AgentEnd {
-    let (mut child, group) = match start(turn).await {
+    let (mut child, mut group) = match start(turn).await {
         Ok(started) => started,
         Err(error) => {
             tracing::error!(sessionId = %turn.session.id, error = %error, "the agent could not be started");
@@ -48,16 +49,18 @@ pub async fn run(turn: &Turn<'_>) -> AgentEnd {
     let started = std::time::Instant::now();
     let mut pumps = Pumps::start(turn, &mut child);
     let status = tokio::select! {
-        status = child.wait() => Some(status),
+        status = group.wait(&mut child) => Some(status),
         () = turn.cancel.cancelled() => None,
     };
+    if status.is_none() {
+        interrupt(&mut child, &mut group).await;
+    }
+    // Whatever the agent left running ends with it.
+    kill_session(&turn.session.context, &turn.session.paths).await;
     let Some(status) = status else {
-        interrupt(&mut child, &group).await;
         pumps.abandon().await;
         return AgentEnd::Interrupted;
     };
-    // Whatever the agent left running ends with it.
-    group.kill();
     if !pumps.finish(turn.cancel).await {
         return AgentEnd::Interrupted;
     }
@@ -127,12 +130,13 @@ async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
 }
 
 /// Asks the agent to end, and ends it when it does not.
-async fn interrupt(child: &mut Child, group: &Group) {
+async fn interrupt(child: &mut Child, group: &mut Group) {
     group.terminate();
-    // Either way the group is killed next.
-    let _ = tokio::time::timeout(INTERRUPT_GRACE, child.wait()).await;
-    group.kill();
-    let _ = child.wait().await;
+    let is_over = tokio::time::timeout(INTERRUPT_GRACE, group.wait(child)).await;
+    if is_over.is_err() {
+        group.kill();
+        let _ = group.wait(child).await;
+    }
 }
 
 /// The tasks that read the agent's pipes.
@@ -221,8 +225,19 @@ impl Pump {
     async fn run(self, mut source: impl AsyncRead + Unpin) {
         let mut splitter = LineSplitter::default();
         let mut buffer = vec![0; 16 * 1024];
+        let mut late = std::pin::pin!(self.late());
+        let mut left = PIPE_BYTES_MAX;
         loop {
-            let read = self.read(&mut source, &mut buffer).await;
+            let read = tokio::select! {
+                // What is in the pipe comes before the deadline: the journal may have been full until then.
+                biased;
+                () = self.abandoned.cancelled() => 0,
+                read = source.read(&mut buffer), if left > 0 => read.unwrap_or(0),
+                () = &mut late => 0,
+            };
+            if self.ended.is_cancelled() {
+                left = left.saturating_sub(read);
+            }
             let piece = buffer.get(..read).unwrap_or_default();
             let redactor = self.secrets.redactor();
             let lines = if piece.is_empty() {
@@ -244,16 +259,9 @@ impl Pump {
         }
     }
 
-    /// Reads a piece; 0 when there is no more, or nothing came for a while after the process had ended.
-    async fn read(&self, source: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> usize {
-        let late = async {
-            self.ended.cancelled().await;
-            tokio::time::sleep(PIPE_GRACE).await;
-        };
-        tokio::select! {
-            read = source.read(buffer) => read.unwrap_or(0),
-            () = late => 0,
-            () = self.abandoned.cancelled() => 0,
-        }
+    /// The moment after which nothing more is waited for: whoever still prints has left the agent's group.
+    async fn late(&self) {
+        self.ended.cancelled().await;
+        tokio::time::sleep(PIPE_GRACE).await;
     }
 }

@@ -14,7 +14,7 @@ use super::run::Turn;
 use crate::git::classify::Operation;
 use crate::git::plan;
 use crate::git::run::{Git, StepError};
-use crate::process::{Ending, Job, Outcome};
+use crate::process::{Ending, Job, Outcome, SESSION_MARKER};
 use crate::store::records::{self, WorkspaceRecord};
 use crate::workspace::branch;
 
@@ -264,6 +264,8 @@ impl Publisher<'_> {
         let mut environment = job.environment;
         environment.retain(|(name, _)| name != "HOME");
         environment.push(("HOME".into(), self.git.paths.home().into()));
+        // Filters of the workspace run, and may leave something running.
+        environment.push((SESSION_MARKER.into(), self.git.paths.session_id().into()));
         for (name, value) in [
             ("GIT_AUTHOR_NAME", &author.name),
             ("GIT_AUTHOR_EMAIL", &author.email),

@@ -12,6 +12,7 @@ use super::publish;
 use crate::git::run::StepError;
 use crate::journal::AppendError;
 use crate::session::Session;
+use crate::strays::kill_session;
 use crate::workspace::branch;
 use crate::workspace::prepare::Ready;
 use crate::workspace::spec::Spec;
@@ -111,7 +112,9 @@ impl Turn<'_> {
             AgentEnd::Done => {}
         }
         if self.intent.finalization.auto_commit == Some(true) {
-            match publish::publish(self).await {
+            let published = publish::publish(self).await;
+            kill_session(&self.session.context, &self.session.paths).await;
+            match published {
                 Ok(()) => {}
                 Err(StepError::Cancelled) => return End::Interrupted,
                 Err(StepError::Failed(failure)) => {

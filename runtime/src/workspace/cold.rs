@@ -22,6 +22,8 @@ use crate::process::{self, Job};
 use crate::store::files::{self, Durability};
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, WorkspaceRecord};
+use crate::store::removal::remove_directory;
+use crate::strays::kill_session;
 
 /// Clones, checks the branch out, puts the credential into force and runs the setup commands.
 ///
@@ -85,10 +87,10 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
 /// Those of the file system.
 pub fn remove(paths: &SessionPaths) -> io::Result<()> {
     files::remove_file(&paths.workspace_record())?;
-    files::remove_directory(&paths.repo())?;
-    files::remove_directory(&paths.home())?;
-    files::remove_directory(&paths.agent_credential_folder())?;
-    files::remove_directory(&paths.push_repository())?;
+    remove_directory(&paths.repo())?;
+    remove_directory(&paths.home())?;
+    remove_directory(&paths.agent_credential_folder())?;
+    remove_directory(&paths.push_repository())?;
     files::remove_file(&paths.credential())?;
     files::remove_temporaries(paths.base())?;
     files::remove_temporaries(&paths.runtime())
@@ -173,11 +175,23 @@ async fn run_setup_commands(preparation: &Preparation<'_>) -> Result<(), StepErr
         reporter,
         ..
     } = *preparation;
-    let git = preparation.git();
     if spec.setup_commands.is_empty() {
         return Ok(());
     }
     reporter.step(PrepareStep::Setup);
+    let result = run_each(preparation).await;
+    kill_session(context, paths).await;
+    result
+}
+
+async fn run_each(preparation: &Preparation<'_>) -> Result<(), StepError> {
+    let Preparation {
+        context,
+        paths,
+        spec,
+        ..
+    } = *preparation;
+    let git = preparation.git();
     for (index, command) in spec.setup_commands.iter().enumerate() {
         let job = Job {
             program: "/bin/sh".into(),

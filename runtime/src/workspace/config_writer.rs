@@ -52,6 +52,28 @@ pub fn write(repo: &Path, origin: &Origin<'_>, owner: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the workspace's configuration, which may hold a credential, without following links. One that cannot be
+/// there is as good. Blocks.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove(repo: &Path, owner: u32) -> io::Result<()> {
+    let writer = Writer { owner };
+    let Ok(git) = writer
+        .enter(CWD, repo)
+        .and_then(|repo| writer.enter(repo, Path::new(".git")))
+    else {
+        return Ok(());
+    };
+    for name in ["config", "config.lock", "config.worktree"] {
+        match unlinkat(&git, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 struct Writer {
     owner: u32,
 }

@@ -42,6 +42,20 @@ pub async fn prove(
     result.map(|_| ())
 }
 
+/// Removes the credential wherever git finds it. Blocks.
+///
+/// # Errors
+/// Those of the file system; everything was tried then.
+pub fn forget(paths: &SessionPaths, owner: u32) -> io::Result<()> {
+    let results = [
+        files::remove_file(&paths.credential()),
+        files::remove_file(&paths.candidate_credential()),
+        files::remove_file(&paths.agent_credential()),
+        config_writer::remove(&paths.repo(), owner),
+    ];
+    results.into_iter().collect()
+}
+
 /// Replaces the credential wherever git finds it. Blocks.
 ///
 /// # Errors
