@@ -3,11 +3,11 @@
 use cloud_agent_wire::{MessageId, SessionId, Timestamp, Turn};
 
 use crate::session::admission::{self, Acknowledgement as Admitted};
-use crate::session::claim::Head;
 use crate::session::credential::CredentialRecord;
 use crate::session::event::{CompletionSource, PublicFailure};
 use crate::session::message::{MessageState, Phase};
 use crate::session::record::{InitialMessage, Profile, Refusal, RepositoryRecord, SessionRecord};
+use crate::session::view::Head;
 use crate::trpc::output::{
     Acknowledgement, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput, ExecutionStatus,
     GetMessageResultOutput, GetSessionOutput, MessageStatus,

@@ -11,88 +11,16 @@ use cloud_agent_wire::{
 use crate::telemetry::LogEvent;
 
 use super::command::Settings;
-use super::credential::CredentialRecord;
-use super::deadline::{DeadlineKind, Deadlines};
+use super::deadline::DeadlineKind;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState, QueuePosition};
 use super::progress::{Progress, pre_dispatch};
-use super::record::{Refusal, RuntimeLink, SessionRecord};
 use super::step::{Decision, Write};
-
-/// From a claim until its agent must have been started: the runtime ends every preparation well before that.
-pub const CLAIM_LEASE_MILLIS: u64 = 10 * 60 * 1_000;
-/// From a sign of life of the task that reads events until the alarm reads them itself.
-pub const EVENT_PULL_BACKSTOP_MILLIS: u64 = 40_000;
-/// The least time between two alarms that find the same work, so that nothing can loop hot.
-pub const FLOOR_DELAY_MILLIS: u64 = 1_000;
-/// How long a runtime may be out of reach before what it was doing counts as lost.
-pub const RUNTIME_LOST_MILLIS: u64 = 60_000;
-/// From a call to the runtime that is owed and failed until the next try.
-pub const OWED_RETRY_MILLIS: u64 = 2_000;
-/// The longest that an agent may work on one message.
-pub const TURN_MILLIS_MAX: u64 = 12 * 60 * 60 * 1_000;
-/// How long a deletion asks a runtime that does not answer before it goes on without it.
-pub const DELETION_MILLIS_MAX: u64 = 10 * 60 * 1_000;
-/// What a turn's watch grants after the object itself was away, so that its events are read first.
-const WAKE_GRACE_MILLIS: u64 = 60_000;
-
-/// The part of the state that delivery reads: of bounded size.
-#[derive(Debug, Clone)]
-pub struct DeliveryView {
-    /// The session.
-    pub record: SessionRecord,
-    /// Its credential.
-    pub credential: Option<CredentialRecord>,
-    /// The oldest message that has not ended.
-    pub head: Option<Head>,
-    /// What is known about the runtime.
-    pub link: RuntimeLink,
-    /// When the next open marker expires, after those that have by now.
-    pub next_marker_expiry: Option<Timestamp>,
-    /// The stored deadlines.
-    pub deadlines: Deadlines,
-}
-
-impl DeliveryView {
-    /// The generation of the current credential; 0 when there is none.
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.credential
-            .as_ref()
-            .map_or(Generation::default(), |credential| credential.generation)
-    }
-
-    /// The readable head of the queue.
-    #[must_use]
-    pub fn head_message(&self) -> Option<&MessageRecord> {
-        match &self.head {
-            Some(Head::Message(message)) => Some(message),
-            Some(Head::Unreadable { .. }) | None => None,
-        }
-    }
-
-    /// The refusal of the current credential, while there is no newer one.
-    #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
-        self.record
-            .refused
-            .filter(|refused| refused.generation == self.generation())
-    }
-}
-
-/// The oldest message that has not ended.
-#[derive(Debug, Clone)]
-pub enum Head {
-    /// As it should be.
-    Message(Box<MessageRecord>),
-    /// Its row cannot be read. It must not block the messages behind it.
-    Unreadable {
-        /// Its place.
-        position: QueuePosition,
-        /// Its id.
-        message_id: MessageId,
-    },
-}
+use super::timing::{
+    CLAIM_LEASE_MILLIS, DELETION_MILLIS_MAX, EVENT_PULL_BACKSTOP_MILLIS, FLOOR_DELAY_MILLIS,
+    OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS, TURN_MILLIS_MAX, WAKE_GRACE_MILLIS,
+};
+use super::view::{DeliveryView, Head};
 
 /// What the alarm does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,15 +238,7 @@ impl Progress<'_> {
                 self.settle_failure(message, failure);
                 Work::Again
             }
-            MessageState::Claimed {
-                history,
-                store_id: None,
-                ..
-            } => {
-                // The object died between the claim and the runtime's answer: hand over the same submission again.
-                self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
-                self.deliver(message, history.submission)
-            }
+            MessageState::Claimed { store_id: None, .. } => self.deliver_again(message),
             // While the runtime waits for a credential its agent has nothing to show.
             MessageState::Accepted { accepted_at, .. }
                 if self.view.refusal().is_none()
@@ -387,6 +307,22 @@ impl Progress<'_> {
         self.set_after(DeadlineKind::ClaimLease, CLAIM_LEASE_MILLIS);
         // Should the object die before the runtime has answered, the alarm hands the claim over again.
         self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
+        self.deliver(message, submission)
+    }
+
+    /// The object died between the claim and the runtime's answer: the same submission is handed over again, and may
+    /// have reached the runtime before.
+    fn deliver_again(&mut self, message: &MessageRecord) -> Work {
+        self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
+        let mut state = message.state.clone();
+        let mut submission = Submission::default();
+        if let MessageState::Claimed { history, .. } = &mut state {
+            history.may_be_out = true;
+            submission = history.submission;
+        }
+        if state != message.state {
+            self.put(message.clone(), state);
+        }
         self.deliver(message, submission)
     }
 

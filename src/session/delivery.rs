@@ -6,20 +6,20 @@
 
 use cloud_agent_wire::{
     EventSequence, Failure, FailureCode, Generation, MessageId, SessionId, StoreId, Timestamp,
-    TurnReply,
+    TurnReply, TurnState,
 };
 
 use crate::telemetry::LogEvent;
 
-use super::claim::{
-    Claim, DeliveryView, EVENT_PULL_BACKSTOP_MILLIS, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS,
-};
+use super::claim::Claim;
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::progress::{Progress, pre_dispatch};
 use super::record::RuntimeLink;
 use super::step::Decision;
+use super::timing::{EVENT_PULL_BACKSTOP_MILLIS, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS};
+use super::view::DeliveryView;
 
 /// Why a claim could not be handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +165,10 @@ pub fn on_turn_taken(
         };
         progress.put(message, state);
         progress.set_after(DeadlineKind::EventPull, EVENT_PULL_BACKSTOP_MILLIS);
+        if !matches!(reply.state, TurnState::Waiting | TurnState::Running) {
+            // It has ended already; if its journal does not say so soon, it never will.
+            progress.set_after(DeadlineKind::ClaimLease, RUNTIME_LOST_MILLIS);
+        }
         if view.generation() > generation {
             progress
                 .draft

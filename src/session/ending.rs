@@ -2,13 +2,13 @@
 
 use cloud_agent_wire::Timestamp;
 
-use super::claim::{DeliveryView, Head};
 use super::command::Settings;
 use super::deadline::{DeadlineKind, Deadlines};
 use super::message::MessageRecord;
 use super::progress::Progress;
 use super::record::SessionRecord;
 use super::step::{Decision, Draft, Write};
+use super::view::{DeliveryView, Head};
 
 /// Stops every message that has not ended, and owes the runtime word of those that it may have.
 ///

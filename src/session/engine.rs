@@ -8,7 +8,7 @@ use cloud_agent_wire::{MessageId, Secret, Timestamp};
 use crate::telemetry::LogEvent;
 
 use super::admission::{self, Acknowledgement, AdmissionView};
-use super::claim::{self, DeliveryView, Head, Work};
+use super::claim::{self, Work};
 use super::command::{Arrival, Ingredients, SendMessage, Settings};
 use super::deadline::Deadlines;
 use super::ending;
@@ -17,6 +17,7 @@ use super::preparation::{self, PrepareSession};
 use super::record::{InitialMessage, SessionRecord};
 use super::sealing::Sealed;
 use super::step::{Decision, Step};
+use super::view::{DeliveryView, Head};
 
 /// Where a session is stored.
 pub trait Store {

@@ -10,13 +10,13 @@ use cloud_agent_wire::{
 
 use crate::telemetry::LogEvent;
 
-use super::claim::DeliveryView;
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::progress::Progress;
 use super::step::{Decision, Write};
+use super::view::DeliveryView;
 
 /// Takes over events of the store's journal. Those at or before the cursor were taken over before.
 #[must_use]

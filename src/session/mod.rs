@@ -25,3 +25,5 @@ pub mod record;
 pub mod retry;
 pub mod sealing;
 pub mod step;
+pub mod timing;
+pub mod view;

@@ -6,7 +6,6 @@ use cloud_agent_wire::{
 
 use crate::telemetry::LogEvent;
 
-use super::claim::{DeliveryView, FLOOR_DELAY_MILLIS, Head};
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::event;
@@ -14,6 +13,8 @@ use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::record::{OwedInterrupt, Refusal, RuntimeLink};
 use super::retry::next_delay_millis;
 use super::step::{Decision, Draft, Write};
+use super::timing::FLOOR_DELAY_MILLIS;
+use super::view::{DeliveryView, Head};
 
 /// How often a message is put back at no cost.
 const FREE_RETURNS_MAX: u32 = 5;

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use cloud_agent_wire::{Secret, Timestamp};
 
 use crate::config::Config;
-use crate::session::claim::DeliveryView;
 use crate::session::command::Settings;
 use crate::session::engine::{self, Store};
 use crate::session::error::StoreError;
 use crate::session::record::SessionRecord;
 use crate::session::sealing::{Sealed, SecretKind};
 use crate::session::step::Decision;
+use crate::session::view::DeliveryView;
 use crate::telemetry::LogEvent;
 
 use super::platform::now;

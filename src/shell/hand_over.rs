@@ -6,7 +6,7 @@ use cloud_agent_wire::{
     Credential, Health, PutTurn, PutWorkspace, Repository, RuntimeErrorCode, Secret,
 };
 
-use crate::session::claim::{Claim, DeliveryView};
+use crate::session::claim::Claim;
 use crate::session::delivery::{
     HandOverFault, is_in_force, on_contact, on_hand_over_failed, on_turn_taken,
 };
@@ -15,6 +15,7 @@ use crate::session::error::StoreError;
 use crate::session::preparation::ProfileSecrets;
 use crate::session::record::RepositoryRecord;
 use crate::session::sealing::SecretKind;
+use crate::session::view::DeliveryView;
 
 use super::delivery::Delivery;
 use super::platform::now;

@@ -9,7 +9,6 @@ use worker::{SqlStorage, Storage};
 
 use crate::projection::{MessageFacts, SessionSources};
 use crate::session::admission::{AdmissionView, KnownMessage};
-use crate::session::claim::{DeliveryView, Head};
 use crate::session::credential::{CredentialRecord, Marker, Pointer};
 use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::engine::Store;
@@ -18,6 +17,7 @@ use crate::session::message::{MessageRecord, MessageState, QueuePosition};
 use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
 use crate::session::sealing::{Sealed, SecretKind};
 use crate::session::step::Step;
+use crate::session::view::{DeliveryView, Head};
 use crate::telemetry::LogEvent;
 
 use super::rows::{Row, all, failed, integer, one, text};

@@ -4,7 +4,6 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 
 use cloud_agent_session::session::admission::{AdmissionView, KnownMessage};
-use cloud_agent_session::session::claim::{DeliveryView, Head};
 use cloud_agent_session::session::credential::Marker;
 use cloud_agent_session::session::deadline::{DeadlineKind, Deadlines};
 use cloud_agent_session::session::engine::{self, Store};
@@ -13,6 +12,7 @@ use cloud_agent_session::session::message::{MessageRecord, MessageState, Phase, 
 use cloud_agent_session::session::record::{InitialMessage, SessionRecord};
 use cloud_agent_session::session::sealing::{Sealed, SecretKind};
 use cloud_agent_session::session::step::Step;
+use cloud_agent_session::session::view::{DeliveryView, Head};
 use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{Generation, MessageId, Timestamp};
 

@@ -3,7 +3,7 @@
 //! Follows the object's alarm handler and its dealings with the runtime; the reader of events is in
 //! [`super::follower`]. What is kept here is memory that a death loses.
 
-use cloud_agent_session::session::claim::{Claim, DeliveryView, Work};
+use cloud_agent_session::session::claim::{Claim, Work};
 use cloud_agent_session::session::command::Settings;
 use cloud_agent_session::session::delivery::{
     HandOverFault, is_in_force, on_contact, on_hand_over_failed, on_interrupt_answered,
@@ -12,6 +12,7 @@ use cloud_agent_session::session::delivery::{
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::error::StoreError;
 use cloud_agent_session::session::step::Decision;
+use cloud_agent_session::session::view::DeliveryView;
 use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{Generation, MessageId, PutTurn, RuntimeErrorCode, StoreId, Timestamp};
 

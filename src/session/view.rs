@@ -1,0 +1,66 @@
+//! What delivery reads of a session, loaded afresh before every decision.
+
+use cloud_agent_wire::{Generation, MessageId, Timestamp};
+
+use super::credential::CredentialRecord;
+use super::deadline::Deadlines;
+use super::message::{MessageRecord, QueuePosition};
+use super::record::{Refusal, RuntimeLink, SessionRecord};
+
+/// The part of the state that delivery reads: of bounded size.
+#[derive(Debug, Clone)]
+pub struct DeliveryView {
+    /// The session.
+    pub record: SessionRecord,
+    /// Its credential.
+    pub credential: Option<CredentialRecord>,
+    /// The oldest message that has not ended.
+    pub head: Option<Head>,
+    /// What is known about the runtime.
+    pub link: RuntimeLink,
+    /// When the next open marker expires, after those that have by now.
+    pub next_marker_expiry: Option<Timestamp>,
+    /// The stored deadlines.
+    pub deadlines: Deadlines,
+}
+
+impl DeliveryView {
+    /// The generation of the current credential; 0 when there is none.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.credential
+            .as_ref()
+            .map_or(Generation::default(), |credential| credential.generation)
+    }
+
+    /// The readable head of the queue.
+    #[must_use]
+    pub fn head_message(&self) -> Option<&MessageRecord> {
+        match &self.head {
+            Some(Head::Message(message)) => Some(message),
+            Some(Head::Unreadable { .. }) | None => None,
+        }
+    }
+
+    /// The refusal of the current credential, while there is no newer one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.record
+            .refused
+            .filter(|refused| refused.generation == self.generation())
+    }
+}
+
+/// The oldest message that has not ended.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// As it should be.
+    Message(Box<MessageRecord>),
+    /// Its row cannot be read. It must not block the messages behind it.
+    Unreadable {
+        /// Its place.
+        position: QueuePosition,
+        /// Its id.
+        message_id: MessageId,
+    },
+}
