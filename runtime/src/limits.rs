@@ -63,10 +63,13 @@ pub const PIPE_BYTES_MAX: usize = 1024 * 1024;
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 /// Time that resolving the remote's name may take.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait between two tries to take `config.lock`, and how many there are.
+/// Wait between two tries to take `config.lock`.
 pub const CONFIG_LOCK_WAIT: Duration = Duration::from_millis(50);
-/// Tries to take `config.lock`.
-pub const CONFIG_LOCK_TRIES: u32 = 5;
+/// A `config.lock` that is older than this was left by a process that is gone.
+pub const CONFIG_LOCK_STALE: Duration = Duration::from_secs(10);
+/// Time that `config.lock` is waited for: a new one becomes stale within it.
+pub const CONFIG_LOCK_PATIENCE: Duration = Duration::from_secs(15);
+const _: () = assert!(CONFIG_LOCK_STALE.as_secs() + 2 <= CONFIG_LOCK_PATIENCE.as_secs());
 
 /// How long preparing and publishing may take, step by step.
 ///

@@ -13,8 +13,7 @@ use support::runtime::{Runtime, SESSION, message, script, types, workspace};
 use support::{Folder, files_with, processes_of, until};
 
 /// Leaves something in a session of its own that prints and writes until it is killed.
-const ESCAPE: &str =
-    "setsid sh -c 'while :; do echo stray; date > stray; sleep 0.05; done' & echo up";
+const ESCAPE: &str = "rm -f stray; setsid sh -c 'while :; do echo stray; date > stray; sleep 0.05; done' & while [ ! -e stray ]; do sleep 0.05; done; echo up";
 
 struct Scene {
     server: GitServer,
@@ -110,7 +109,7 @@ async fn an_agent_in_the_group_of_its_child_is_interrupted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_ends_although_somebody_unknown_goes_on_printing() {
-    let hidden = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'while [ ! -e $0/gate ]; do echo late; sleep 0.05; done' $1 &";
+    let hidden = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'touch $0/hidden; while [ ! -e $0/gate ]; do echo late; sleep 0.05; done' $1 & while [ ! -e $1/hidden ]; do sleep 0.05; done";
     let scene = Scene::start(hidden, &[]).await;
     let events = scene.runtime.wait_for("complete", 1).await;
     assert_eq!(types(&events)[..2], ["ready", "output"]);

@@ -12,6 +12,7 @@ use super::remote::{ResolveError, resolve};
 use crate::context::Context;
 use crate::process::{self, Ending, Job, Outcome};
 use crate::store::paths::SessionPaths;
+use crate::workspace::config_writer::WorkspaceFault;
 
 /// Why a step of preparing or publishing did not succeed.
 #[derive(Debug)]
@@ -174,7 +175,14 @@ impl Git<'_> {
             }
             _ => FailureSubtype::WorkspaceSetupUnknown,
         };
-        self.failed(subtype, format!("file operation failed: {}", error.kind()))
+        let fault = error
+            .get_ref()
+            .and_then(|error| error.downcast_ref::<WorkspaceFault>());
+        let detail = match fault {
+            Some(fault) => fault.to_string(),
+            None => format!("file operation failed: {}", error.kind()),
+        };
+        self.failed(subtype, detail)
     }
 
     fn unreachable(&self, error: ResolveError) -> StepError {

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::git::credential_file;
 use crate::journal::Journal;
 use crate::store::files::{Durability, lock};
 use crate::store::paths::SessionPaths;
@@ -67,13 +68,18 @@ impl Session {
         let seen: Option<Generation> = records::read(&paths.generation())?;
         let workspace: Option<WorkspaceRecord> = records::read(&paths.workspace_record())?;
         let in_force = workspace.map(|record| record.generation);
+        let secrets = Secrets::default();
+        // What an earlier process put into force may stand in the workspace.
+        if let Ok(credential) = credential_file::read(&paths.credential()) {
+            secrets.learn(Some(&credential), []);
+        }
         let session = Arc::new(Self {
             id,
             paths,
             journal: Arc::new(journal),
             context: Arc::clone(context),
             state: Mutex::new(State::new(seen.max(in_force).unwrap_or_default())),
-            secrets: Arc::new(Secrets::default()),
+            secrets: Arc::new(secrets),
             turns: tokio::sync::Mutex::new(()),
             credential: tokio::sync::Mutex::new(()),
             wake: Notify::new(),

@@ -68,10 +68,6 @@ pub fn install(
     author: Option<&Author>,
     old_tokens: &[&str],
 ) -> io::Result<()> {
-    match credential {
-        Some(credential) => credential_file::write(&paths.credential(), credential, None)?,
-        None => files::remove_file(&paths.credential())?,
-    }
     let agent_file = paths.agent_credential();
     let helper = match (context.config.origin_mode, credential) {
         (OriginMode::Helper, Some(credential)) => {
@@ -95,7 +91,13 @@ pub fn install(
         in_url,
         helper: helper.as_deref(),
         author,
+        token: credential.map(|credential| credential.token.expose()),
         old_tokens,
     };
-    config_writer::write(&paths.repo(), &origin, context.owner())
+    config_writer::write(&paths.repo(), &origin, context.owner())?;
+    // Last: until here the file names the token that the workspace may hold, also for the next process.
+    match credential {
+        Some(credential) => credential_file::write(&paths.credential(), credential, None),
+        None => files::remove_file(&paths.credential()),
+    }
 }

@@ -16,6 +16,8 @@ pub struct Origin<'a> {
     pub helper: Option<&'a str>,
     /// Who commits; absent leaves the settings alone.
     pub author: Option<&'a Author>,
+    /// The token in force, wherever it stands.
+    pub token: Option<&'a str>,
     /// Tokens that must be gone.
     pub old_tokens: &'a [&'a str],
 }
@@ -87,14 +89,16 @@ impl Origin<'_> {
         }
     }
 
-    /// A URL of the remote's host gets the credential of today or none; any other old token goes with its entry.
+    /// A URL of the remote's host with a credential of the session gets that of today or none; any other old token
+    /// goes with its entry. Credentials of other people are left alone.
     fn refresh(&self, value: &str) -> Change {
         let prefix = format!("{}://", self.url.scheme());
         if let Some(rest) = value.strip_prefix(&prefix) {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, tail) = rest.split_at(end);
-            if let Some((_, host)) = authority.rsplit_once('@')
+            if let Some((userinfo, host)) = authority.rsplit_once('@')
                 && host == self.url.authority()
+                && self.is_of_session(userinfo)
             {
                 let userinfo = self.in_url.map_or_else(String::new, |credential| {
                     let username = encode_userinfo(&credential.username);
@@ -111,12 +115,26 @@ impl Origin<'_> {
         }
     }
 
-    /// Very short tokens could be any word, and a token that short guards nothing.
-    fn holds_old_token(&self, text: &str) -> bool {
+    /// Whether the user name or the password of a URL is a token of the session, however it is written.
+    fn is_of_session(&self, userinfo: &str) -> bool {
+        let parts = [Some(userinfo)]
+            .into_iter()
+            .chain([userinfo.split_once(':').map(|(user, _)| user)])
+            .chain([userinfo.split_once(':').map(|(_, password)| password)]);
+        parts.flatten().any(|part| {
+            let decoded = percent_encoding::percent_decode_str(part).decode_utf8_lossy();
+            let mut tokens = self.old_tokens.iter().copied().chain(self.token);
+            tokens.any(|token| token == part || token == decoded)
+        })
+    }
+
+    /// Whether an old token stands in a text, also percent-encoded. Very short tokens could be any word, and a token that short guards nothing.
+    pub fn holds_old_token(&self, text: &str) -> bool {
+        let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
         self.old_tokens
             .iter()
             .filter(|token| token.len() >= REDACTED_BYTES_MIN)
-            .any(|token| text.contains(token) || text.contains(&encode_userinfo(token)))
+            .any(|token| text.contains(token) || decoded.contains(token))
     }
 }
 
@@ -182,6 +200,7 @@ mod tests {
             in_url: None,
             helper: Some("/bin/runtime git-credential"),
             author: None,
+            token: None,
             old_tokens: &[],
         };
         let expected = "[core]\n\tbare = false\n[remote \"origin\"]\n\turl = \"https://h/r.git\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n[branch \"main\"]\n\tremote = origin\n[credential]\n\thelper = \"\"\n[credential \"https://h\"]\n\thelper = \"/bin/runtime git-credential\"\n";
@@ -199,6 +218,7 @@ mod tests {
             in_url: Some(&old),
             helper: None,
             author: None,
+            token: None,
             old_tokens: &[],
         };
         let hostile = "[remote \"origin\"]\n\tpushurl = https://x-access-token:old%2Ftoken1@h/p.git\n[submodule \"s\"]\n\turl = https://x-access-token:old%2Ftoken1@h/s.git\n[url \"https://x:old%2Ftoken1@h/\"]\n\tinsteadOf = h:\n[x]\n\ty = old/token1\n";
@@ -233,11 +253,16 @@ mod tests {
             in_url: Some(&new),
             helper: None,
             author: None,
+            token: Some("token2"),
             old_tokens: &["token1"],
         };
-        let text = "[remote \"origin\"]\n\turl = https://u:token1@h/s.git\n[remote \"other\"]\n\turl = https://u:p@other/s.git\n";
-        let expected = "[remote \"origin\"]\n\turl = \"https://x-access-token:token2@h/s.git\"\n[remote \"other\"]\n\turl = https://u:p@other/s.git\n";
-        assert_eq!(origin.refresh_nested(text).expect("it is valid"), expected);
+        let others = "[remote \"other\"]\n\turl = https://u:p@other/s.git\n[remote \"fork\"]\n\turl = https://me:mine@h/s.git\n\tpushurl = https://me@h/s.git\n";
+        let text = format!(
+            "[remote \"origin\"]\n\turl = https://u:%74oken1@h/s.git\n[submodule \"s\"]\n\turl = https://token1@h/s.git\n{others}"
+        );
+        let today = "\turl = \"https://x-access-token:token2@h/s.git\"\n";
+        let expected = format!("[remote \"origin\"]\n{today}[submodule \"s\"]\n{today}{others}");
+        assert_eq!(origin.refresh_nested(&text).expect("it is valid"), expected);
     }
 
     #[test]

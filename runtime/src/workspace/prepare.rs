@@ -89,7 +89,7 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
     result
 }
 
-/// The record of a complete workspace. Without it, or without the folder, the workspace is cold.
+/// The record of a complete workspace. Without it, or without the repository, the workspace is cold.
 async fn record(preparation: &Preparation<'_>) -> Result<Option<WorkspaceRecord>, StepError> {
     let git = preparation.git();
     let (path, repo) = (
@@ -98,7 +98,7 @@ async fn record(preparation: &Preparation<'_>) -> Result<Option<WorkspaceRecord>
     );
     let record: Option<WorkspaceRecord> = blocking(move || {
         let record = records::read(&path)?;
-        Ok(record.filter(|_| is_folder(&repo)))
+        Ok(record.filter(|_| is_folder(&repo) && is_there(&repo.join(".git"))))
     })
     .await
     .map_err(|error| git.disk_failed(&error))?;
@@ -109,6 +109,10 @@ async fn record(preparation: &Preparation<'_>) -> Result<Option<WorkspaceRecord>
         )),
         record => Ok(record),
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
 }
 
 fn is_folder(path: &Path) -> bool {
