@@ -178,8 +178,8 @@ async fn what_an_agent_may_do_to_its_configuration_does_not_end_the_session() {
     for mode in ["helper", "url"] {
         let scene = Scene::start(mode).await;
         let config = scene.runtime.repo().join(".git/config");
-        let mut content = std::fs::read(&config).expect("it is there");
-        content.extend(b"[user]\n\tname = Ren\xe9\n");
+        let content = std::fs::read(&config).expect("it is there");
+        let content = [b"[user]\n\tname = Ren\xe9\n", content.as_slice()].concat();
         std::fs::write(&config, content).expect("it is written");
         if mode == "helper" {
             // Nothing has to change, so that somebody's lock does not matter.

@@ -215,3 +215,77 @@ async fn the_way_to_hand_over_credentials_may_change_between_starts() {
         assert_eq!(config.matches("[credential]").count(), 1, "{config}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_records_cost_no_turn_its_end_and_no_session_its_life() {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    let env = [("DEV_ALLOWED_HOSTS", &*server.host())];
+    let mut runtime = Runtime::start(root.path(), &env).await;
+    let good = server.issue();
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, &good))
+        .await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    runtime.wait_for("complete", 1).await;
+    // They wait for a generation that never comes.
+    for number in [2, 3, 4] {
+        runtime.put_turn(number, 1, 9, json!({})).await;
+    }
+    runtime.signal(Signal::KILL).await;
+    let records = runtime.session().join("runtime");
+    let open = |number: u32| records.join(format!("open-turns/{}.json", message(number)));
+    std::fs::write(open(2), "").expect("it is there");
+    std::fs::write(open(3), r#"{"messageId":"#).expect("it is there");
+    std::fs::write(records.join("workspace.json"), "prompt").expect("it is there");
+
+    let runtime = Runtime::start(root.path(), &env).await;
+    for number in [2, 3, 4] {
+        let events = runtime.wait_for("error", number).await;
+        let failure = &events.last().expect("there is one")["event"]["failure"];
+        assert_eq!(failure["code"], "container_shutdown");
+    }
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, &good))
+        .await;
+    runtime.put_turn(2, 2, 1, json!({})).await;
+    let events = runtime.wait_for("complete", 2).await;
+    let ready = events
+        .iter()
+        .rfind(|event| event["event"]["type"] == "ready")
+        .expect("it is there");
+    assert_eq!(ready["event"]["cold"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_whose_start_or_end_cannot_be_written_is_told_the_truth_later() {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    let env = [("DEV_ALLOWED_HOSTS", &*server.host())];
+    let runtime = Runtime::start(root.path(), &env).await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    let (open, over) = (
+        runtime.session().join("runtime/open-turns"),
+        runtime.session().join("runtime/turns"),
+    );
+    std::fs::remove_dir_all(&open).expect("it is there");
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, &server.issue()))
+        .await;
+    let events = runtime.wait_for("error", 1).await;
+    assert_eq!(first(&events, "error")["failure"]["stage"], "pre_dispatch");
+    std::fs::create_dir(&open).expect("it is new");
+    let record = over.join(format!("{}.json", message(1)));
+    until("the end is written down", || record.exists()).await;
+
+    // The agent was not started, so that a newer submission may start it.
+    let moved = over.with_extension("moved");
+    std::fs::rename(&over, &moved).expect("it is there");
+    let reply = runtime.put_turn(2, 2, 1, json!({})).await;
+    assert_eq!(reply["state"], "waiting");
+    runtime.wait_for("complete", 2).await;
+    std::fs::rename(&moved, &over).expect("it is there");
+    let record = over.join(format!("{}.json", message(2)));
+    until("the end is written down", || record.exists()).await;
+    let reply = runtime.put_turn(1, 3, 1, json!({})).await;
+    assert_eq!(reply, json!({ "submission": 3, "state": "waiting" }));
+    runtime.wait_for("complete", 1).await;
+}

@@ -36,6 +36,16 @@ pub enum AppendError {
     Disk(io::Error),
 }
 
+impl From<AppendError> for io::Error {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::new(io::ErrorKind::StorageFull, "the journal is full"),
+            AppendError::Closed => Self::new(io::ErrorKind::BrokenPipe, "the journal is closed"),
+            AppendError::Disk(error) => error,
+        }
+    }
+}
+
 /// The journal of one session.
 pub struct Journal {
     directory: PathBuf,
@@ -118,6 +128,15 @@ impl Journal {
                 () = cancel.cancelled() => return Err(AppendError::Closed),
             }
         }
+    }
+
+    /// Brings everything that was appended onto the disk for good: what is written down elsewhere from here on comes
+    /// after it. Blocks.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn sync(&self) -> io::Result<()> {
+        lock(&self.inner).sync()
     }
 
     /// Whether a new turn is sure to find room for its end.
@@ -231,12 +250,19 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins a new segment at the next number. The one before is then complete and on the disk.
-    fn roll(&mut self, directory: &Path) -> io::Result<()> {
-        self.active.sync_data()?;
-        if let Some(active) = self.segments.back_mut() {
+    fn sync(&mut self) -> io::Result<()> {
+        if let Some(active) = self.segments.back_mut()
+            && active.synced < active.bytes
+        {
+            self.active.sync_data()?;
             active.synced = active.bytes;
         }
+        Ok(())
+    }
+
+    /// Begins a new segment at the next number. The one before is then complete and on the disk.
+    fn roll(&mut self, directory: &Path) -> io::Result<()> {
+        self.sync()?;
         let segment = Segment::create(directory, self.next)?;
         self.active = segment::open_to_append(directory, segment.first)?;
         self.segments.push_back(segment);

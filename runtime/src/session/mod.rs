@@ -66,8 +66,7 @@ impl Session {
     ) -> io::Result<Arc<Self>> {
         let paths = context.store.session(&id);
         let seen: Option<Generation> = records::read(&paths.generation())?;
-        let workspace: Option<WorkspaceRecord> = records::read(&paths.workspace_record())?;
-        let in_force = workspace.map(|record| record.generation);
+        let in_force = records::read_workspace(&paths)?.map(|record| record.generation);
         let secrets = Secrets::default();
         // What an earlier process put into force may stand in the workspace.
         if let Ok(credential) = credential_file::read(&paths.credential()) {
@@ -122,7 +121,7 @@ impl Session {
     pub async fn set_published(&self, commit: &str) -> io::Result<()> {
         let _guard = self.credential.lock().await;
         let path = self.paths.workspace_record();
-        match records::read::<WorkspaceRecord>(&path)? {
+        match records::read_workspace(&self.paths)? {
             Some(record) => {
                 let published = Some(commit.to_owned());
                 records::write(

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use cloud_agent_wire::{Generation, RuntimeEvent, SessionId};
+use cloud_agent_wire::{Generation, RuntimeEvent, SessionId, TurnState};
 
 use super::worker::{shutdown_failure, terminal_state};
 use crate::context::Context;
-use crate::journal::{AppendError, Journal};
+use crate::journal::Journal;
 use crate::store::files;
-use crate::store::records::{self, TurnRecord, WorkspaceRecord};
+use crate::store::paths::SessionPaths;
+use crate::store::records::{self, TurnRecord};
 use crate::store::removal::remove_directory;
 use crate::workspace::cold;
 
@@ -37,7 +38,7 @@ fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
     files::remove_temporaries(&paths.runtime())?;
     files::remove_temporaries(&paths.open_turns())?;
     files::remove_temporaries(&paths.agent_credential_folder())?;
-    if records::read::<WorkspaceRecord>(&paths.workspace_record())?.is_none() {
+    if records::read_workspace(&paths)?.is_none() {
         cold::remove(&paths)?;
     }
     let open = records::open_turns(&paths)?;
@@ -52,31 +53,33 @@ fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
     })?;
     let generation: Option<Generation> = records::read(&paths.generation())?;
     for record in open {
-        let key = (record.message_id.clone(), record.submission);
-        let state = if let Some(state) = ended.get(&key) {
-            *state
-        } else {
-            tracing::warn!(sessionId = %id, messageId = %record.message_id, "ended a turn that an earlier process left");
-            let failure = shutdown_failure(record.started, generation.unwrap_or_default());
-            append(
-                &journal,
-                RuntimeEvent::Error {
-                    message_id: record.message_id.clone(),
-                    submission: record.submission,
-                    failure,
-                },
-            )?;
-            cloud_agent_wire::TurnState::Failed
-        };
-        records::write_turn(&paths, &TurnRecord { state, ..record })?;
+        let ended = ended.get(&(record.message_id.clone(), record.submission));
+        if let Err(error) = end(&paths, &journal, record, ended.copied(), generation) {
+            tracing::error!(sessionId = %id, error = %error, "a turn could not be ended");
+        }
     }
     Ok(())
 }
 
-fn append(journal: &Journal, event: RuntimeEvent) -> io::Result<()> {
-    match journal.append(event) {
-        Ok(_) => Ok(()),
-        Err(AppendError::Disk(error)) => Err(error),
-        Err(AppendError::Full | AppendError::Closed) => Err(io::ErrorKind::StorageFull.into()),
-    }
+/// Ends a turn that an earlier process left, unless its end is in the journal already.
+fn end(
+    paths: &SessionPaths,
+    journal: &Journal,
+    record: TurnRecord,
+    ended: Option<TurnState>,
+    generation: Option<Generation>,
+) -> io::Result<()> {
+    let state = if let Some(state) = ended {
+        state
+    } else {
+        tracing::warn!(sessionId = paths.session_id(), messageId = %record.message_id, "ended a turn that an earlier process left");
+        journal.append(RuntimeEvent::Error {
+            message_id: record.message_id.clone(),
+            submission: record.submission,
+            failure: shutdown_failure(record.started, generation.unwrap_or_default()),
+        })?;
+        TurnState::Failed
+    };
+    journal.sync()?;
+    records::write_turn(paths, &TurnRecord { state, ..record })
 }

@@ -11,7 +11,6 @@ use cloud_agent_wire::{
 use super::Session;
 use super::rotation::rotate;
 use super::state::{Stale, TurnDecision};
-use crate::journal::AppendError;
 use crate::store::files::{Durability, lock};
 use crate::store::records::{self, TurnRecord};
 use crate::turn::run::End;
@@ -180,12 +179,8 @@ impl Session {
             message_id: message.clone(),
             submission,
         };
-        match self.journal.append(event) {
-            Ok(_) => {}
-            Err(AppendError::Disk(error)) => return Err(error.into()),
-            Err(AppendError::Closed) => return Err(RequestError::Stopping),
-            Err(AppendError::Full) => return Err(RequestError::JournalFull),
-        }
+        self.journal.append(event).map_err(io::Error::from)?;
+        self.journal.sync()?;
         records::write_turn(&self.paths, &TurnRecord::stopped(message, submission))?;
         Ok(())
     }

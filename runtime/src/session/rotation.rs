@@ -75,7 +75,7 @@ impl Session {
                 &old_tokens,
             )?;
             let path = self.paths.workspace_record();
-            if let Some(record) = records::read::<WorkspaceRecord>(&path)? {
+            if let Some(record) = records::read_workspace(&self.paths)? {
                 records::write(
                     &path,
                     &WorkspaceRecord {

@@ -223,6 +223,13 @@ impl State {
         record
     }
 
+    /// A turn's agent was not started after all.
+    pub fn take_back_start(&mut self, message: &MessageId) {
+        if let Some(record) = self.open.get_mut(message) {
+            record.started = false;
+        }
+    }
+
     /// A turn is over, and its record written.
     pub fn end(&mut self, message: &MessageId) {
         self.open.remove(message);

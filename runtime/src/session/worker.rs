@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::Session;
 use super::state::{Step, Waiting};
 use crate::git::run::{StepError, setup_failure};
-use crate::journal::AppendError;
 use crate::store::files::lock;
 use crate::store::records::{self, TurnRecord};
 use crate::turn::run::{End, Turn};
@@ -43,7 +42,7 @@ pub async fn work(session: Arc<Session>) {
                 drop(gate);
                 let end = match written {
                     Ok(()) => session.run(&turn, ready, &spec, &cancel).await,
-                    Err(error) => session.not_started(&error, &spec),
+                    Err(error) => session.not_started(&turn, &error, &spec),
                 };
                 session.end(&turn.message_id, turn.submission, end).await;
             }
@@ -139,7 +138,8 @@ impl Session {
         turn.run().await
     }
 
-    fn not_started(&self, error: &std::io::Error, spec: &Spec) -> End {
+    fn not_started(&self, turn: &Waiting, error: &std::io::Error, spec: &Spec) -> End {
+        lock(&self.state).take_back_start(&turn.message_id);
         tracing::error!(sessionId = %self.id, error = %error, "a turn record could not be written");
         End::Failed(setup_failure(
             FailureSubtype::SandboxStorageFull,
@@ -153,31 +153,43 @@ impl Session {
         self.end_gated(message, submission, end).await;
     }
 
-    /// Ends a turn: its event, then its record. Both are repeated until the disk takes them or the session stops.
-    /// The caller holds [`Session::turns`].
+    /// Ends a turn: its event, then its record. Both are repeated until the disk takes them or the session stops; a
+    /// turn whose event was not written stays open, and the next start ends it. The caller holds [`Session::turns`].
     pub(super) async fn end_gated(&self, message: &MessageId, submission: Submission, end: End) {
         let end = self.stop_reason(message, end);
         tracing::info!(sessionId = %self.id, messageId = %message, submission = submission.get(), end = end.name(), "the turn ended");
         let state = end.state();
         let event = end.event(message.clone(), submission);
-        loop {
-            match self.journal.append(event.clone()) {
-                Err(AppendError::Disk(error)) if !self.stop.is_cancelled() => {
-                    tracing::error!(sessionId = %self.id, error = %error, "the end of a turn could not be written");
-                    tokio::time::sleep(END_RETRY).await;
-                }
-                _ => break,
-            }
-        }
-        let open = lock(&self.state).open_turn(message).cloned();
         // A newer submission may have taken the turn over while this one failed.
-        let Some(open) = open.filter(|open| open.submission == submission) else {
+        let open = lock(&self.state).open_turn(message).cloned();
+        let open = open.filter(|open| open.submission == submission);
+        let is_told = self
+            .insist(|| Ok(self.journal.append(event.clone())?))
+            .await
+            && self.insist(|| self.journal.sync()).await;
+        let Some(open) = open else {
             return;
         };
-        if let Err(error) = records::write_turn(&self.paths, &TurnRecord { state, ..open }) {
-            tracing::error!(sessionId = %self.id, error = %error, "a turn record could not be written");
+        if is_told {
+            let record = TurnRecord { state, ..open };
+            self.insist(|| records::write_turn(&self.paths, &record))
+                .await;
         }
         lock(&self.state).end(message);
+    }
+
+    /// Repeats a file operation until it succeeds; `false` when the session stops before.
+    async fn insist<T>(&self, operation: impl Fn() -> std::io::Result<T>) -> bool {
+        loop {
+            let Err(error) = operation() else {
+                return true;
+            };
+            tracing::error!(sessionId = %self.id, error = %error, "the end of a turn could not be written");
+            tokio::select! {
+                () = tokio::time::sleep(END_RETRY) => {}
+                () = self.stop.cancelled() => return false,
+            }
+        }
     }
 
     /// A turn that ends because the runtime stops was not stopped by the user.

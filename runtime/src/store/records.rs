@@ -69,9 +69,29 @@ impl TurnRecord {
 /// Those of the file system, and `InvalidData` when the file is no such record.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
-        Ok(content) => Ok(Some(serde_json::from_slice(&content)?)),
+        Ok(content) => serde_json::from_slice(&content)
+            .map(Some)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The record of a session's workspace; `None` when there is none, or when it is no such record: the workspace is
+/// then made anew.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read_workspace(paths: &SessionPaths) -> io::Result<Option<WorkspaceRecord>> {
+    match read(&paths.workspace_record()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(
+                sessionId = paths.session_id(),
+                "the record of a workspace is damaged"
+            );
+            Ok(None)
+        }
+        record => record,
     }
 }
 
@@ -118,7 +138,7 @@ pub fn write_turn(paths: &SessionPaths, record: &TurnRecord) -> io::Result<()> {
 /// The turns that were not over when the process ended.
 ///
 /// # Errors
-/// Those of the file system, and `InvalidData` when a file is no turn record.
+/// Those of the file system, and `InvalidData` when the file of a turn that is over is no turn record.
 pub fn open_turns(paths: &SessionPaths) -> io::Result<Vec<TurnRecord>> {
     let mut records = Vec::new();
     for entry in fs::read_dir(paths.open_turns())? {
@@ -126,17 +146,36 @@ pub fn open_turns(paths: &SessionPaths) -> io::Result<Vec<TurnRecord>> {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let Some(open) = read::<TurnRecord>(&path)? else {
+        let Some(open) = read_open_turn(&path)? else {
             continue;
         };
-        match read_turn(paths, &open.message_id)? {
-            Some(newest) if newest.is_over() => {
-                files::remove_file(&paths.open_turn(&open.message_id))?;
-            }
-            _ => records.push(open),
+        let over: Option<TurnRecord> = read(&paths.turn(&open.message_id))?;
+        if over.is_some_and(|over| over.submission >= open.submission) {
+            files::remove_file(&path)?;
+        } else {
+            records.push(open);
         }
     }
     Ok(records)
+}
+
+/// A power failure may tear a record that was not written for good, and only turns whose agent was not started have
+/// such a one. Its file still names the turn.
+fn read_open_turn(path: &Path) -> io::Result<Option<TurnRecord>> {
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(path = %path.display(), "the record of a waiting turn is damaged");
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            let message_id = name.and_then(|name| name.parse().ok());
+            Ok(message_id.map(|message_id| TurnRecord {
+                message_id,
+                submission: Submission::default(),
+                state: TurnState::Waiting,
+                started: false,
+            }))
+        }
+        record => record,
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::git::classify::Operation;
 use crate::git::plan;
 use crate::git::run::{Git, StepError};
 use crate::process::{Ending, Job, Outcome, SESSION_MARKER};
-use crate::store::records::{self, WorkspaceRecord};
+use crate::store::records;
 use crate::workspace::branch;
 
 /// Longest first line of a commit message in characters.
@@ -155,9 +155,8 @@ impl Publisher<'_> {
         head: &str,
         has_committed: bool,
     ) -> Result<bool, StepError> {
-        let path = self.git.paths.workspace_record();
-        let record: Option<WorkspaceRecord> =
-            records::read(&path).map_err(|error| self.git.disk_failed(&error))?;
+        let record = records::read_workspace(self.git.paths)
+            .map_err(|error| self.git.disk_failed(&error))?;
         let known = record.and_then(|record| record.published);
         if !has_committed && known.as_deref() == Some(head) {
             return Ok(true);

@@ -92,12 +92,9 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
 /// The record of a complete workspace. Without it, or without the repository, the workspace is cold.
 async fn record(preparation: &Preparation<'_>) -> Result<Option<WorkspaceRecord>, StepError> {
     let git = preparation.git();
-    let (path, repo) = (
-        preparation.paths.workspace_record(),
-        preparation.paths.repo(),
-    );
+    let (paths, repo) = (preparation.paths.clone(), preparation.paths.repo());
     let record: Option<WorkspaceRecord> = blocking(move || {
-        let record = records::read(&path)?;
+        let record = records::read_workspace(&paths)?;
         Ok(record.filter(|_| is_folder(&repo) && is_there(&repo.join(".git"))))
     })
     .await
