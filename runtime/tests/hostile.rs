@@ -134,3 +134,18 @@ async fn links_are_not_followed() {
     assert_eq!(std::fs::read_to_string(&target).expect("text"), before);
     assert!(!runtime.repo().join(".git/config.lock").exists());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_built_in_agent_writes_through_no_link() {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    let env = [("DEV_ALLOWED_HOSTS", &*server.host())];
+    let runtime = Runtime::start(root.path(), &env).await;
+    let mut body = workspace(&server.url("r"), 1, &server.issue());
+    body["setupCommands"] = json!(["ln -s ../runtime/workspace.json NOTES.md"]);
+    runtime.put_workspace(body).await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    runtime.wait_for("error", 1).await;
+    let record = runtime.session().join("runtime/workspace.json");
+    let record = std::fs::read_to_string(record).expect("it is there");
+    serde_json::from_str::<serde_json::Value>(&record).expect("it is still one");
+}

@@ -2,9 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
 use cloud_agent_wire::Intent;
+use rustix::fs::OFlags;
 use serde_json::json;
 
 /// Reads the message from `input`, appends it to `NOTES.md` in the working directory, and prints JSON lines.
@@ -16,9 +18,12 @@ pub fn main(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
     input.read_line(&mut line)?;
     let intent: Intent = serde_json::from_str(&line)?;
     let prompt = intent.rendered();
+    // A link could lead anywhere that this process may write to.
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
     let mut notes = OpenOptions::new()
         .create(true)
         .append(true)
+        .custom_flags(flags)
         .open("NOTES.md")?;
     writeln!(notes, "{prompt}")?;
     let mut say = |value: serde_json::Value| writeln!(output, "{value}");
