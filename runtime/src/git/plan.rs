@@ -186,7 +186,7 @@ pub fn checkout(branch: &str, start: &str) -> Vec<OsString> {
 
 /// A text as one word of a POSIX shell.
 pub fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:=@%+,[]".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:=@%+,".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         text.to_owned()
     } else {
@@ -314,6 +314,10 @@ mod tests {
             (
                 "/opt/runtime",
                 "/opt/runtime git-credential --origin https://h --file /w/token",
+            ),
+            (
+                "/opt/[r]/runtime",
+                "!'/opt/[r]/runtime' git-credential --origin https://h --file /w/token",
             ),
             (
                 "/opt/it's here/runtime",
