@@ -165,6 +165,29 @@ async fn a_refused_rotation_leaves_the_workspace_and_the_old_credential() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_repository_is_refused_before_and_after_the_first_is_ready() {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    let env = [("DEV_ALLOWED_HOSTS", &*server.host())];
+    let mut runtime = Runtime::start(root.path(), &env).await;
+    let (good, url, other) = (server.issue(), server.url("r"), server.url("other"));
+    server.set_fault(Fault::StallEverything);
+    for (url, expected) in [(&url, 202), (&other, 400)] {
+        let (status, _) = runtime.put_workspace(workspace(url, 1, &good)).await;
+        assert_eq!(status.as_u16(), expected, "{url}");
+    }
+    server.set_fault(Fault::None);
+    runtime.put_workspace(workspace(&url, 2, &good)).await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    runtime.wait_for("complete", 1).await;
+    runtime.signal(rustix::process::Signal::KILL).await;
+    let runtime = Runtime::start(root.path(), &env).await;
+    for (url, expected) in [(&other, 400), (&url, 202)] {
+        let (status, _) = runtime.put_workspace(workspace(url, 2, &good)).await;
+        assert_eq!(status.as_u16(), expected, "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_credential_takes_over_a_preparation_that_hangs() {
     let (server, root) = (GitServer::start().await, Folder::new());
     server.set_fault(Fault::StallEverything);
@@ -196,6 +219,9 @@ async fn a_newer_credential_takes_over_a_preparation_that_hangs() {
 async fn branches_are_found_made_or_missed() {
     let (server, root) = (GitServer::start().await, Folder::new());
     server.create("empty", &[]);
+    server.create("dangling", &[("main", "README.md", "hello\n")]);
+    let nowhere = ["symbolic-ref", "HEAD", "refs/heads/nowhere"];
+    git(&server.path("dangling"), &nowhere);
     let head = server.branch("r", "other").expect("it is there");
     git(
         &server.path("r"),
@@ -214,6 +240,8 @@ async fn branches_are_found_made_or_missed() {
         ("empty", "main", false, false, Ok("NOTES.md")),
         ("empty", "work", false, true, Ok("NOTES.md")),
         ("r", "missing", true, false, Err("git_branch_missing")),
+        ("dangling", "work", false, false, Err("git_branch_missing")),
+        ("dangling", "main", true, false, Ok("README.md")),
         ("r", "missing", true, true, Err("git_branch_missing")),
         (
             "r",

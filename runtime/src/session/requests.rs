@@ -54,15 +54,20 @@ impl Session {
     /// [`RequestError`].
     pub fn put_workspace(&self, spec: Spec) -> Result<WorkspaceReply, RequestError> {
         self.check_alive()?;
-        self.secrets
-            .learn(spec.credential.as_ref(), spec.env.values());
+        let record = records::read_workspace(&self.paths)?;
         let mut state = lock(&self.state);
-        let has_other =
-            state.ready.is_some() && state.spec.as_ref().is_some_and(|old| old.url != spec.url);
+        let is_other = |url: &str| url != spec.url.as_str();
+        let has_other = state
+            .spec
+            .as_ref()
+            .is_some_and(|old| is_other(old.url.as_str()))
+            || record.is_some_and(|record| is_other(&record.url));
         if has_other {
             let message = "repository.url must stay the one that the workspace was made from";
             return Err(RequestError::Invalid(message.to_owned()));
         }
+        self.secrets
+            .learn(spec.credential.as_ref(), spec.env.values());
         self.remember(state.seen, spec.generation)?;
         state.put_workspace(spec)?;
         let generation = state.seen;

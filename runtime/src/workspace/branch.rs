@@ -80,7 +80,24 @@ async fn find_branch(
         return Err(git.failed(FailureSubtype::GitBranchMissing, detail));
     }
     let head = "HEAD".to_owned();
-    Ok(has_commit(git, repo, &head).await?.then_some(head))
+    if has_commit(git, repo, &head).await? {
+        return Ok(Some(head));
+    }
+    if is_empty(git, remote).await? {
+        return Ok(None);
+    }
+    let detail = "the remote's default branch does not exist".to_owned();
+    Err(git.failed(FailureSubtype::GitBranchMissing, detail))
+}
+
+/// Whether the remote has no branch at all. Its `HEAD` may name one that is not there although it has others.
+async fn is_empty(git: &Git<'_>, remote: &Remote<'_>) -> Result<bool, StepError> {
+    let words = ["ls-remote", "--heads", "--", remote.url.as_str()];
+    let words = words.map(Into::into).to_vec();
+    let outcome = git
+        .transfer(remote, &git.paths.empty(), words, |_| {})
+        .await?;
+    Ok(outcome.stdout.is_empty())
 }
 
 async fn fetch(
