@@ -55,6 +55,8 @@ pub const REDACTED_TOKENS_MAX: usize = 32;
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
 /// Time that an interrupted agent has between the polite and the final signal.
 pub const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
+/// Time that git in a workspace has to remove its locks when it is stopped.
+pub const WORKSPACE_GIT_GRACE: Duration = Duration::from_secs(1);
 /// Time that pipes may stay open after their process has ended.
 pub const PIPE_GRACE: Duration = Duration::from_secs(2);
 /// Most that is read from a pipe after its process has ended, in bytes: no pipe holds more.

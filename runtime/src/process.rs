@@ -35,6 +35,8 @@ pub struct Job {
     pub user: Option<u32>,
     /// What it reads from standard input; nothing when absent.
     pub input: Option<Vec<u8>>,
+    /// Time that it has between the polite and the final signal when it is stopped; 0 omits the polite one.
+    pub grace: Duration,
 }
 
 /// How long a child may run.
@@ -121,14 +123,22 @@ impl Group {
         })
     }
 
-    /// Asks every process of the group to end.
-    pub fn terminate(&self) {
-        self.signal(Signal::TERM);
+    /// Ends every process of the group.
+    fn kill(&self) {
+        self.signal(Signal::KILL);
     }
 
-    /// Ends every process of the group.
-    pub fn kill(&self) {
-        self.signal(Signal::KILL);
+    /// Asks the child to end, ends it when it does not within `grace`, and collects it.
+    pub async fn end(&mut self, child: &mut Child, grace: Duration) {
+        if !grace.is_zero() {
+            self.signal(Signal::TERM);
+            if tokio::time::timeout(grace, self.wait(child)).await.is_ok() {
+                return;
+            }
+        }
+        self.kill();
+        // It cannot be helped when this fails, and it is dead.
+        let _ = self.wait(child).await;
     }
 
     /// Waits for the child's end, ends what is left of the group, and collects the child.
@@ -217,8 +227,7 @@ pub async fn run(
                 () = cancel.cancelled() => Ending::Cancelled,
             };
             if !matches!(ending, Ending::Exited(_) | Ending::Signaled) {
-                group.kill();
-                let _ = group.wait(&mut child).await;
+                group.end(&mut child, job.grace).await;
             }
             ending
         }
@@ -339,6 +348,7 @@ mod tests {
             directory: "/".into(),
             user: None,
             input: Some(b"input".to_vec()),
+            grace: Duration::ZERO,
         };
         run(&job, deadline, cancel, |_| {}).await
     }

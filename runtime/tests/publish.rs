@@ -158,3 +158,63 @@ async fn what_the_agent_pushed_itself_is_found_among_many_branches() {
     assert_eq!(first(&events, "autocommit_completed")["pushed"], false);
     assert_ne!(scene.server.branch("r", "main"), Some(head));
 }
+
+/// Puts a turn that publishes, and returns how it ended.
+async fn publishing_turn(scene: &Scene, number: u32) -> Value {
+    scene
+        .runtime
+        .put_turn(number, 1, 1, json!({ "autoCommit": true }))
+        .await;
+    let events = scene
+        .runtime
+        .wait_until("last", |event| {
+            let kind = &event["event"]["type"];
+            event["event"]["messageId"] == message(number)
+                && (kind == "complete" || kind == "error")
+        })
+        .await;
+    events.last().expect("there is one")["event"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_are_removed_and_conflicts_are_not_committed() {
+    let scene = Scene::start("sh $1/script", "{}").await;
+    let runtime = &scene.runtime;
+    let become_ = |text: &str| {
+        std::fs::write(scene.folder.path().join("script"), text).expect("it is written");
+    };
+    become_("echo 1 > change; touch .git/index.lock .git/HEAD.lock");
+    runtime
+        .put_workspace(workspace(&scene.server.url("r"), 1, &scene.server.issue()))
+        .await;
+    assert_eq!(publishing_turn(&scene, 1).await["type"], "complete");
+    assert_eq!(git(&scene.server.path("r"), &["show", "main:change"]), "1");
+
+    // Somebody else pushes meanwhile.
+    let clone = scene.folder.path().join("clone");
+    let bare = scene.server.path("r").to_string_lossy().into_owned();
+    git(
+        scene.folder.path(),
+        &["clone", "--quiet", &bare, &clone.to_string_lossy()],
+    );
+    git(
+        &clone,
+        &["commit", "--quiet", "--allow-empty", "-m", "theirs"],
+    );
+    git(&clone, &["push", "--quiet", "origin", "main"]);
+    become_("echo 2 > change");
+    let end = publishing_turn(&scene, 2).await;
+    assert_eq!(end["failure"]["subtype"], "git_checkout_conflict");
+
+    become_(
+        "git checkout --quiet -b side HEAD~1; echo 3 > change; git commit --quiet -am side; git checkout --quiet main; git merge side; true",
+    );
+    let before = git(&runtime.repo(), &["rev-parse", "HEAD"]);
+    let end = publishing_turn(&scene, 3).await;
+    assert_eq!(end["failure"]["subtype"], "git_checkout_conflict");
+    assert_eq!(
+        end["failure"]["detail"],
+        "the workspace has unresolved merge conflicts"
+    );
+    assert_eq!(git(&runtime.repo(), &["rev-parse", "HEAD"]), before);
+}

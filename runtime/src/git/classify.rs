@@ -72,6 +72,9 @@ const CONFLICT: &[&str] = &[
     "please commit your changes or stash them",
 ];
 
+/// The remote's branch has commits that the pushed one lacks.
+const BEHIND: &[&str] = &["(fetch first)", "(non-fast-forward)"];
+
 /// Names the failure of a child that did not succeed.
 ///
 /// `low_speed` is the time after which git itself gives up a stalled transfer. It then claims that the
@@ -98,6 +101,7 @@ pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) ->
         Operation::Checkout if says(CONFLICT) => FailureSubtype::GitCheckoutConflict,
         Operation::Transfer if says(SLOW) || outcome.silent >= low_speed.mul_f32(0.9) => timed_out,
         Operation::Transfer if says(RATE) => FailureSubtype::GitRateLimited,
+        Operation::Transfer if says(BEHIND) => FailureSubtype::GitCheckoutConflict,
         Operation::Transfer if says(AUTHENTICATION) => FailureSubtype::GitAuthenticationFailed,
         Operation::Transfer if says(BRANCH) => FailureSubtype::GitBranchMissing,
         Operation::Transfer if says(NETWORK) => FailureSubtype::GitNetworkFailed,
@@ -188,6 +192,11 @@ mod tests {
             (
                 Operation::Checkout,
                 "error: Your local changes to the following files would be overwritten by checkout:",
+                Subtype::GitCheckoutConflict,
+            ),
+            (
+                Operation::Transfer,
+                " ! [rejected]        abc -> main (fetch first)\nerror: failed to push some refs",
                 Subtype::GitCheckoutConflict,
             ),
             (

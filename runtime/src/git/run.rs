@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cloud_agent_wire::{Failure, FailureCode, FailureStage, FailureSubtype, Generation, GitUrl};
 use tokio_util::sync::CancellationToken;
@@ -137,6 +138,7 @@ impl Git<'_> {
             directory,
             user: None,
             input: None,
+            grace: Duration::ZERO,
         }
     }
 

@@ -53,7 +53,7 @@ pub async fn run(turn: &Turn<'_>) -> AgentEnd {
         () = turn.cancel.cancelled() => None,
     };
     if status.is_none() {
-        interrupt(&mut child, &mut group).await;
+        group.end(&mut child, INTERRUPT_GRACE).await;
     }
     // Whatever the agent left running ends with it.
     kill_session(&turn.session.context, &turn.session.paths).await;
@@ -123,20 +123,11 @@ async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
         directory: paths.repo(),
         user: context.config.agent_uid,
         input: Some(input),
+        grace: INTERRUPT_GRACE,
     };
     let (mut child, group) = spawn(&job)?;
     feed(&mut child, &job);
     Ok((child, group))
-}
-
-/// Asks the agent to end, and ends it when it does not.
-async fn interrupt(child: &mut Child, group: &mut Group) {
-    group.terminate();
-    let is_over = tokio::time::timeout(INTERRUPT_GRACE, group.wait(child)).await;
-    if is_over.is_err() {
-        group.kill();
-        let _ = group.wait(child).await;
-    }
 }
 
 /// The tasks that read the agent's pipes.

@@ -14,9 +14,10 @@ use super::run::Turn;
 use crate::git::classify::Operation;
 use crate::git::plan;
 use crate::git::run::{Git, StepError};
-use crate::process::{Ending, Job, Outcome, SESSION_MARKER};
+use crate::limits::WORKSPACE_GIT_GRACE;
+use crate::process::{self, Ending, Job, Outcome, SESSION_MARKER};
 use crate::store::records;
-use crate::workspace::branch;
+use crate::workspace::{branch, config_writer};
 
 /// Longest first line of a commit message in characters.
 const SUBJECT_CHARACTERS_MAX: usize = 72;
@@ -64,6 +65,13 @@ struct Publisher<'a> {
 impl Publisher<'_> {
     /// Commits everything in the working tree; `false` when nothing was changed.
     async fn commit(&self) -> Result<bool, StepError> {
+        self.remove_stale_locks()?;
+        let unmerged = self.in_workspace(&["ls-files", "--unmerged"], None).await?;
+        if !unmerged.stdout.is_empty() {
+            // To add them would declare the conflicts resolved.
+            let detail = "the workspace has unresolved merge conflicts".to_owned();
+            return Err(self.git.failed(FailureSubtype::GitCheckoutConflict, detail));
+        }
         self.in_workspace(&["add", "--all"], None).await?;
         let staged = self
             .try_in_workspace(&["diff", "--cached", "--quiet"], None)
@@ -82,6 +90,12 @@ impl Publisher<'_> {
         )
         .await?;
         Ok(true)
+    }
+
+    /// The agent and everything that it started are gone, so whatever lock is left belongs to nobody.
+    fn remove_stale_locks(&self) -> Result<(), StepError> {
+        let (repo, owner) = (self.git.paths.repo(), self.git.context.owner());
+        config_writer::remove_locks(&repo, owner).map_err(|error| self.git.disk_failed(&error))
     }
 
     /// The workspace's commit; `None` when it has none yet.
@@ -274,27 +288,31 @@ impl Publisher<'_> {
             environment.push((name.into(), value.into()));
         }
         let user = self.git.context.config.agent_uid;
-        self.git
-            .run(&Job {
-                environment,
-                user,
-                input,
-                ..job
-            })
-            .await
+        let job = Job {
+            environment,
+            user,
+            input,
+            grace: WORKSPACE_GIT_GRACE,
+            ..job
+        };
+        // Large trees take time to add and to commit.
+        let deadline = self.git.context.long_deadline();
+        process::run(&job, deadline, self.git.cancel, |_| {}).await
     }
 }
 
-/// The prompt's first line, cut to a subject's length.
+/// The prompt's first line that has something to show, cut to a subject's length.
 fn commit_message(prompt: &str) -> Vec<u8> {
-    let first = prompt.lines().map(str::trim).find(|line| !line.is_empty());
-    let first = first.unwrap_or("Update files");
-    let subject: String = first
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(SUBJECT_CHARACTERS_MAX)
-        .collect();
-    subject.into_bytes()
+    let subjects = prompt.lines().map(|line| {
+        let shown = line.chars().filter(|character| !character.is_control());
+        let shown: String = shown.collect();
+        let subject: String = shown.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
+        subject
+    });
+    let subject = subjects.into_iter().find(|subject| !subject.is_empty());
+    subject
+        .unwrap_or_else(|| "Update files".to_owned())
+        .into_bytes()
 }
 
 #[cfg(test)]
@@ -307,7 +325,9 @@ mod tests {
         for (prompt, expected) in [
             ("Fix the tests\nand more", "Fix the tests"),
             ("\n \n  Fix\u{1b}[1m\n", "Fix[1m"),
+            ("\u{1b}\u{7}\n \u{0} \nSecond", "Second"),
             ("", "Update files"),
+            ("\u{1b}\n", "Update files"),
             (&*long, &"x".repeat(72)),
         ] {
             assert_eq!(

@@ -7,6 +7,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cloud_agent_wire::PrepareStep;
 use uuid::Uuid;
@@ -200,6 +201,7 @@ async fn run_each(preparation: &Preparation<'_>) -> Result<(), StepError> {
             directory: paths.repo(),
             user: context.config.agent_uid,
             input: None,
+            grace: Duration::ZERO,
         };
         let deadline = context.long_deadline();
         let outcome = process::run(&job, deadline, preparation.cancel, |_| {}).await;

@@ -58,6 +58,19 @@ pub fn remove(repo: &Path, owner: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the locks on the index and on `HEAD` that a git command which was killed has left. Nothing of the session
+/// may be running.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_locks(repo: &Path, owner: u32) -> io::Result<()> {
+    let git = (Writer { owner }).enter_git(repo)?;
+    for name in ["index.lock", "HEAD.lock"] {
+        remove_file(&git, name)?;
+    }
+    Ok(())
+}
+
 /// Removes a file of a folder; one that is not there is as good.
 pub(super) fn remove_file(folder: &OwnedFd, name: &str) -> io::Result<()> {
     match unlinkat(folder, name, AtFlags::empty()) {
