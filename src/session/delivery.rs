@@ -301,19 +301,15 @@ pub fn on_pull_failed(view: &DeliveryView, now: Timestamp, settings: &Settings) 
 #[must_use]
 pub fn on_journal_gone(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
+    // Before the runtime has the turn it may not know the session at all: that says nothing about its journal.
+    let Some(message) = view.head_message().filter(|message| message.is_taken()) else {
+        return progress.finish(());
+    };
     replace_link(&mut progress, RuntimeLink::default());
-    if let Some(message) = view.head_message() {
-        match &message.state {
-            MessageState::Claimed {
-                store_id: Some(_), ..
-            } => {
-                progress.settle_failure(message, stopped(message));
-            }
-            MessageState::Accepted { .. } => {
-                progress.fail_accepted(message, FailureCode::WrapperDisconnected);
-            }
-            _ => {}
-        }
+    if message.state.accepted_at().is_some() {
+        progress.fail_accepted(message, FailureCode::WrapperDisconnected);
+    } else {
+        progress.settle_failure(message, stopped(message));
     }
     progress.finish(())
 }
