@@ -126,6 +126,13 @@ impl MemoryStore {
         self.alarm.take()
     }
 
+    /// The handler died before it armed another alarm: the platform rings this one again.
+    pub fn ring_again(&self, alarm: Option<Timestamp>) {
+        if self.is_dead.get() && self.alarm.get().is_none() {
+            self.alarm.set(alarm);
+        }
+    }
+
     pub fn log_lines(&self) -> Ref<'_, Vec<LogEvent>> {
         self.log.borrow()
     }

@@ -5,6 +5,7 @@
 //! owner's highest-stamped application, and a message that has applied is one whose application stands in the history.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 use cloud_agent_wire::{MessageId, Timestamp};
 
@@ -17,7 +18,7 @@ const SKEW_MILLIS: u64 = 2_000;
 const QUEUE_MAX: usize = 10;
 
 /// Who brings a token.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bearer {
     Message(MessageId),
     /// An update or the preparation. Each is a bearer of its own.
@@ -40,7 +41,7 @@ pub struct Half {
 }
 
 /// The expected state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default)]
 pub struct Model {
     pub applications: Vec<Application>,
     pub halves: BTreeMap<MessageId, Half>,
@@ -104,7 +105,7 @@ impl Model {
         let mut seen = BTreeSet::new();
         let mut owner = None;
         for application in &self.applications {
-            if seen.insert(format!("{:?}", application.bearer)) {
+            if seen.insert(&application.bearer) {
                 owner = Some(&application.bearer);
             }
         }
@@ -210,6 +211,19 @@ impl Model {
             stamp: asked.stamp,
             token: token.to_owned(),
         });
+    }
+}
+
+/// Two models behave alike from here on when this is equal: of the past only this much decides.
+impl Hash for Model {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let mut bearers: Vec<_> = self.applications.iter().map(|past| &past.bearer).collect();
+        bearers.sort_unstable();
+        bearers.dedup();
+        let last = self.applications.last().map(|last| last.stamp);
+        (self.owner(), self.current(), last, bearers).hash(hasher);
+        (&self.halves, &self.admitted).hash(hasher);
+        (self.generation, self.is_deleted).hash(hasher);
     }
 }
 

@@ -7,7 +7,7 @@ use cloud_agent_session::session::error::CommandError;
 use cloud_agent_wire::{MessageId, RuntimeErrorCode, Timestamp};
 
 use super::fixtures::{self, CANARY, message_id, prompt};
-use super::follower::Stream;
+use super::follower::{Follower, Stream};
 use super::invariants::{self, Step};
 use super::memory_store::Fault;
 use super::model::{Asked, Model, Reply, durable_steps};
@@ -121,7 +121,10 @@ impl World {
         let started_at = self.now();
         match action {
             Action::Send(request) => self.send(request)?,
-            Action::Ring if is_ring => self.touch(|world| world.shell.ring(&world.session)),
+            Action::Ring if is_ring => {
+                self.touch(|world| world.shell.ring(&world.session));
+                self.session.store.ring_again(before.alarm);
+            }
             Action::Interrupt => self.interrupt()?,
             Action::Delete => self.delete()?,
             Action::Answer if self.shell.handler.is_some() => self.touch(|world| {
@@ -181,6 +184,17 @@ impl World {
     pub fn can_ring(&self) -> bool {
         let alarm = self.session.store.alarm();
         self.shell.handler.is_none() && alarm.is_some_and(|at| at <= self.now())
+    }
+
+    /// Whether the reader of events would get on. An open stream without news stays open.
+    pub fn reader_has_news(&self) -> bool {
+        let newest = self.runtime.journal().last().map(|event| event.seq);
+        match &self.shell.follower {
+            Some(Follower::Open(open)) => {
+                open.is_broken(&self.runtime) || newest.is_some_and(|newest| newest > open.position)
+            }
+            _ => true,
+        }
     }
 
     /// Runs something of the object, which is constructed first if it is gone.

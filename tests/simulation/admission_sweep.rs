@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cloud_agent_wire::Timestamp;
 
-use crate::exploration::{Exploration, Figures, Kind};
+use crate::exploration::{Figures, Kind, explore, is_large};
 use crate::harness::fixtures::{START, after_start, message_id};
 use crate::harness::memory_store::Fault;
 use crate::harness::model::Bearer;
@@ -14,7 +14,7 @@ use crate::harness::world::{Action, Request, World, token_of};
 
 /// Tries of the Worker for one request.
 const TRIES: u32 = 2;
-/// Everything that can go wrong in the two steps of an admission.
+/// Everything that can go wrong in the two steps of an admission; the deaths come first.
 const FAULTS: [Fault; 6] = [
     Fault::DieBefore(1),
     Fault::DieAfter(1),
@@ -23,6 +23,8 @@ const FAULTS: [Fault; 6] = [
     Fault::Refuse(1),
     Fault::Refuse(2),
 ];
+/// How many of them are deaths.
+const DEATHS: usize = 4;
 
 /// A request and how far it is.
 #[derive(Debug, Clone, Copy, Hash)]
@@ -40,13 +42,15 @@ struct Requests {
     sent: Vec<Sent>,
     faults: u32,
     expiries: u32,
+    /// Whether a Worker repeats requests that were answered, and writes fail without a death.
+    has_repeats: bool,
 }
 
 impl Kind for Requests {
     fn choices(&self, _: &World) -> Vec<(Vec<Action>, Self)> {
         let mut choices = vec![];
         for (index, sent) in self.sent.iter().enumerate() {
-            if sent.tries == TRIES {
+            if sent.tries == TRIES || (sent.is_answered && !self.has_repeats) {
                 continue;
             }
             let request = Action::Send(Request {
@@ -57,7 +61,12 @@ impl Kind for Requests {
             });
             let mut after = self.clone();
             after.sent[index].tries += 1;
-            for fault in FAULTS.iter().filter(|_| self.faults > 0) {
+            let kinds = if self.has_repeats {
+                FAULTS.len()
+            } else {
+                DEATHS
+            };
+            for fault in FAULTS[..kinds].iter().filter(|_| self.faults > 0) {
                 let mut after = after.clone();
                 after.faults -= 1;
                 choices.push((vec![Action::Plan(*fault), request], after));
@@ -134,7 +143,22 @@ fn assignments(requests: u32, messages: u32) -> Vec<Vec<(char, u32)>> {
     all
 }
 
-fn sweep(requests: u32, messages: u32, faults: u32, expiries: u32) {
+struct Bounds {
+    requests: u32,
+    messages: u32,
+    faults: u32,
+    expiries: u32,
+    has_repeats: bool,
+}
+
+fn sweep(bounds: &Bounds) {
+    let Bounds {
+        requests,
+        messages,
+        faults,
+        expiries,
+        has_repeats,
+    } = *bounds;
     let started = Instant::now();
     let mut total = Figures::default();
     let mut kinds = 0;
@@ -156,29 +180,54 @@ fn sweep(requests: u32, messages: u32, faults: u32, expiries: u32) {
                 sent: sent.collect(),
                 faults,
                 expiries,
+                has_repeats,
             };
-            let mut world = World::new(Some(9));
-            world.session.set_now(START.plus_millis(60_000));
-            world.latest = world.now();
-            let mut exploration = Exploration::default();
-            let histories = exploration.walk(&world, &kind, &mut vec![]);
-            total.histories += histories.unwrap_or_else(|broken| panic!("{broken}"));
-            total.states += exploration.figures.states;
-            total.steps += exploration.figures.steps;
-            total.crashes += exploration.figures.crashes;
+            total = total.and(&explore(after_a_minute, kind));
         }
     }
     println!(
-        "{messages} messages, {requests} requests, {faults} faults, {expiries} expiries: {kinds} kinds, {} histories over {} states, {} steps, {} with a fault, in {:.1?}",
-        total.histories,
-        total.states,
-        total.steps,
-        total.crashes,
+        "admission of {messages} messages, {requests} requests, {faults} faults, {expiries} expiries, {kinds} kinds: {total}, in {:.1?}",
         started.elapsed()
     );
 }
 
+/// A session that all stamps of the requests lie behind of.
+fn after_a_minute() -> World {
+    let mut world = World::new(Some(9));
+    world.session.set_now(START.plus_millis(60_000));
+    world.latest = world.now();
+    world
+}
+
 #[test]
-fn every_history_of_three_requests_and_one_fault() {
-    sweep(3, 2, 1, 1);
+fn every_history_of_three_requests_with_one_fault_and_repeats() {
+    sweep(&Bounds {
+        requests: 3,
+        messages: 2,
+        faults: 1,
+        expiries: 1,
+        has_repeats: true,
+    });
+}
+
+#[test]
+fn every_history_of_three_requests_with_two_deaths() {
+    sweep(&Bounds {
+        requests: 3,
+        messages: 3,
+        faults: 2,
+        expiries: 1,
+        has_repeats: false,
+    });
+}
+
+#[test]
+fn every_history_of_four_requests() {
+    sweep(&Bounds {
+        requests: 4,
+        messages: 3,
+        faults: if is_large() { 2 } else { 0 },
+        expiries: 1,
+        has_repeats: false,
+    });
 }

@@ -1,7 +1,8 @@
 //! Deterministic simulation of a session: the real decisions on a store that dies, requests that come twice, late and
 //! out of order, a runtime that fails, and clocks that jump. Every invariant is checked after every step.
 //!
-//! `SIMULATION_SEED=7` replays one random history, `SIMULATION_RUNS=100000` plays more of them.
+//! `SIMULATION_SEED=7` replays one random history, `SIMULATION_RUNS=100000` plays more of them, and
+//! `SIMULATION_SWEEP=large` walks histories with more requests and mishaps, which takes minutes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +15,7 @@
 mod harness;
 
 mod admission_sweep;
+mod delivery_sweep;
 mod exploration;
 mod generator;
 mod random;

@@ -7,7 +7,7 @@ use crate::harness::world::{Action, World};
 use crate::settle::settle;
 
 /// Histories that every run of the tests plays.
-const RUNS: u64 = 4_000;
+const RUNS: u64 = 2_500;
 /// Actions of one history, apart from those that let it come to rest.
 const ACTIONS_MAX: u32 = 600;
 

@@ -1,6 +1,6 @@
 //! Lets a world come to rest: no more trouble, and everybody does what is to be done.
 
-use crate::harness::follower::{Follower, Stream};
+use crate::harness::follower::Stream;
 use crate::harness::runtime::Luck;
 use crate::harness::world::{Action, World};
 
@@ -32,7 +32,7 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
             act(world, Action::Answer)?;
         } else if world.runtime.is_busy() {
             act(world, Action::Work(Luck::Good))?;
-        } else if world.shell.follower.is_some() && has_news(world) {
+        } else if world.shell.follower.is_some() && world.reader_has_news() {
             act(world, Action::Read(Stream::Brings(100)))?;
         } else if world.can_ring() {
             act(world, Action::Ring)?;
@@ -51,18 +51,8 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
     ))
 }
 
-/// Whether the reader of events would get on. An open stream without news stays open.
-fn has_news(world: &World) -> bool {
-    let newest = world.runtime.journal().last().map(|event| event.seq);
-    match &world.shell.follower {
-        Some(Follower::Open(open)) => {
-            open.is_broken(&world.runtime) || newest.is_some_and(|newest| newest > open.position)
-        }
-        _ => true,
-    }
-}
-
-fn rest(world: &World) -> Result<(), String> {
+/// Checks a world in which nothing is owed.
+pub fn rest(world: &World) -> Result<(), String> {
     let tables = world.session.store.tables();
     if world.model.is_deleted {
         return if tables.session.is_none() && tables.messages.is_empty() {
