@@ -6,6 +6,10 @@ use serde::Deserialize;
 
 /// Longest JSON body in bytes.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Longest body of a claim in bytes: anybody may send one.
+pub const CLAIM_BODY_BYTES_MAX: usize = 8 * 1024;
+/// Time that an attachment may take to arrive.
+pub const ATTACHMENT_TIMEOUT: Duration = Duration::from_mins(2);
 /// Largest attachment in bytes.
 pub const ATTACHMENT_BYTES_MAX: u64 = 5 * 1024 * 1024;
 /// Longest time that one `GET …/events` stays open.
@@ -15,11 +19,11 @@ pub const SETUP_COMMANDS_MAX: usize = 20;
 /// Longest setup command in bytes.
 pub const SETUP_COMMAND_BYTES_MAX: usize = 4096;
 /// Environment variables of a session.
-pub const ENV_ENTRIES_MAX: usize = 256;
+pub const ENV_ENTRIES_MAX: usize = 100;
 /// Longest name of an environment variable in bytes.
 pub const ENV_NAME_BYTES_MAX: usize = 256;
 /// Longest value of an environment variable in bytes.
-pub const ENV_VALUE_BYTES_MAX: usize = 64 * 1024;
+pub const ENV_VALUE_BYTES_MAX: usize = 16 * 1024;
 /// Longest git token in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 /// Shortest bearer token of the runtime in bytes.
@@ -48,6 +52,8 @@ pub const CAPTURED_BYTES_MAX: usize = 64 * 1024;
 pub const GIT_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Shortest value that is redacted: shorter ones are ordinary words.
 pub const REDACTED_BYTES_MIN: usize = 6;
+/// Shortest value of a variable that is redacted although it consists of letters only: shorter ones are ordinary words.
+pub const REDACTED_LETTERS_MIN: usize = 12;
 /// Tokens of a session that are remembered for redaction.
 pub const REDACTED_TOKENS_MAX: usize = 32;
 
@@ -98,6 +104,9 @@ pub struct Deadlines {
     /// A push that was refused waits so long for a newer credential.
     #[serde(rename = "credentialWaitMs", deserialize_with = "millis")]
     pub credential_wait: Duration,
+    /// A JSON body may take so long to arrive.
+    #[serde(rename = "bodyMs", deserialize_with = "millis")]
+    pub body: Duration,
 }
 
 impl Default for Deadlines {
@@ -109,6 +118,7 @@ impl Default for Deadlines {
             preparation: Duration::from_mins(8),
             low_speed: Duration::from_secs(30),
             credential_wait: Duration::from_mins(10),
+            body: Duration::from_secs(10),
         }
     }
 }

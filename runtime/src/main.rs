@@ -22,6 +22,7 @@ mod journal;
 mod limits;
 mod process;
 mod redact;
+mod secret_forms;
 mod serve;
 mod server;
 mod session;

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use cloud_agent_wire::{Credential, Secret};
 use serde_json::Value;
 
 use crate::git::url_encoding::encode_userinfo;
-use crate::limits::REDACTED_BYTES_MIN;
+use crate::limits::{REDACTED_BYTES_MIN, REDACTED_LETTERS_MIN};
+use crate::secret_forms::SecretForms;
 
 /// Stands where a secret stood.
 pub const REDACTED: &str = "[redacted]";
@@ -20,8 +20,10 @@ const SECRET_LINE_BYTES_MIN: usize = 16;
 
 /// Knows the secrets of a session in every form in which they may turn up.
 pub struct Redactor {
-    values: Option<AhoCorasick>,
-    longest: usize,
+    /// Forms of the credentials, which are never shown.
+    credentials: SecretForms,
+    /// Forms of the credentials and of the values of variables.
+    all: SecretForms,
 }
 
 impl Redactor {
@@ -40,91 +42,101 @@ impl Redactor {
                 forms.extend(encodings.iter().map(|encoding| encoding.encode(&pair)));
             }
         }
+        let credentials = SecretForms::new(forms.iter().cloned());
         for value in values {
-            add_forms(&mut forms, value.expose());
-            if value.expose().contains('\n') {
-                for line in value.expose().lines().map(str::trim) {
-                    if line.len() >= SECRET_LINE_BYTES_MIN {
-                        add_forms(&mut forms, line);
-                    }
-                }
-            }
+            add_value(&mut forms, value.expose());
         }
-        forms.sort_unstable();
-        forms.dedup();
-        let longest = forms.iter().map(String::len).max().unwrap_or(0);
-        // Building fails only for patterns of several gigabytes, which the request limits exclude.
-        let values = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&forms)
-            .ok()
-            .filter(|_| !forms.is_empty());
-        Self { values, longest }
+        Self {
+            credentials,
+            all: SecretForms::new(forms),
+        }
     }
 
     /// Length in bytes of the longest form: so much more of a line must be read than is kept.
     pub fn longest(&self) -> usize {
-        self.longest
+        self.all.longest()
     }
 
     /// A line of text without secrets and without anything that steers a terminal.
     pub fn text(&self, line: &str) -> String {
-        self.replace(&strip_controls(&self.replace(line)))
-            .into_owned()
+        let replaced = replace(&self.all, line);
+        replace(&self.all, &strip_controls(&replaced)).into_owned()
     }
 
     /// A line that is a JSON object, without secrets; `None` when it is not one.
+    ///
+    /// Its `type` and the names of fields decide how it is read, so they lose credentials only.
     pub fn json(&self, line: &str) -> Option<String> {
         if !line.trim_start().starts_with('{') || !is_json(line) {
             return None;
         }
-        let replaced = self.replace(line);
         let escapes_hide_nothing = !line.contains('\\');
-        if escapes_hide_nothing && is_json(&replaced) {
-            return Some(replaced.trim().to_owned());
+        if escapes_hide_nothing && matches!(replace(&self.all, line), Cow::Borrowed(_)) {
+            return Some(line.trim().to_owned());
         }
         let mut value: Value = serde_json::from_str(line).ok()?;
+        let kind = value.get("type").and_then(Value::as_str);
+        let kind = kind.map(|kind| replace(&self.credentials, kind).into_owned());
         self.replace_in(&mut value);
-        Some(value.to_string())
-    }
-
-    fn replace<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let replaced = match &self.values {
-            Some(values) if values.is_match(text) => {
-                let mut result = String::with_capacity(text.len());
-                values.replace_all_with(text, &mut result, |_, _, result| {
-                    result.push_str(REDACTED);
-                    true
-                });
-                Cow::Owned(result)
-            }
-            _ => Cow::Borrowed(text),
-        };
-        match strip_userinfo(&replaced) {
-            Some(stripped) => Cow::Owned(stripped),
-            None => replaced,
+        if let (Some(kind), Some(field)) = (kind, value.get_mut("type")) {
+            *field = Value::String(kind);
         }
+        Some(value.to_string())
     }
 
     fn replace_in(&self, value: &mut Value) {
         match value {
-            Value::String(text) => *text = self.replace(text).into_owned(),
+            Value::String(text) => *text = self.string(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.replace_in(item)),
             Value::Object(fields) => {
                 let old = std::mem::take(fields);
                 for (key, mut item) in old {
                     self.replace_in(&mut item);
-                    fields.insert(self.replace(&key).into_owned(), item);
+                    fields.insert(replace(&self.credentials, &key).into_owned(), item);
                 }
             }
             Value::Number(number) => {
                 let text = number.to_string();
-                if let Cow::Owned(text) = self.replace(&text) {
+                if let Cow::Owned(text) = replace(&self.all, &text) {
                     *value = Value::String(text);
                 }
             }
             Value::Null | Value::Bool(_) => {}
         }
+    }
+
+    /// A string keeps its control characters, unless they hide a secret.
+    fn string(&self, text: &str) -> String {
+        let replaced = replace(&self.all, text);
+        if text.contains(char::is_control) {
+            let stripped = strip_controls(&replaced);
+            if let Cow::Owned(revealed) = replace(&self.all, &stripped) {
+                return revealed;
+            }
+        }
+        replaced.into_owned()
+    }
+}
+
+fn replace<'t>(forms: &SecretForms, text: &'t str) -> Cow<'t, str> {
+    let places = forms.find(text);
+    let replaced = if places.is_empty() {
+        Cow::Borrowed(text)
+    } else {
+        let mut result = String::with_capacity(text.len());
+        let mut done = 0;
+        for place in places {
+            // Forms are text, so they begin and end between characters.
+            result.push_str(text.get(done..place.start).unwrap_or_default());
+            result.push_str(REDACTED);
+            done = place.end;
+        }
+        result.push_str(text.get(done..).unwrap_or_default());
+        Cow::Owned(result)
+    };
+    match strip_userinfo(&replaced) {
+        Some(stripped) => Cow::Owned(stripped),
+        None => replaced,
     }
 }
 
@@ -141,6 +153,22 @@ fn add_forms(forms: &mut Vec<String>, secret: &str) {
     let quoted = Value::from(secret).to_string();
     if let Some(escaped) = quoted.get(1..quoted.len().saturating_sub(1)) {
         forms.push(escaped.to_owned());
+    }
+}
+
+/// Adds the value of a variable, unless it could be an ordinary word.
+fn add_value(forms: &mut Vec<String>, value: &str) {
+    let is_word = value.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if is_word && value.len() < REDACTED_LETTERS_MIN {
+        return;
+    }
+    add_forms(forms, value);
+    if value.contains('\n') {
+        for line in value.lines().map(str::trim) {
+            if line.len() >= SECRET_LINE_BYTES_MIN {
+                add_forms(forms, line);
+            }
+        }
     }
 }
 
@@ -219,6 +247,7 @@ mod tests {
         let values = [
             Secret::new("value-of-a-variable".to_owned()),
             Secret::new("main".to_owned()),
+            Secret::new("production".to_owned()),
             Secret::new("-----BEGIN KEY-----\nMIIabcdefghijklmnopqrstuvwxyz\n}\n".to_owned()),
         ];
         Redactor::new([&credential], &values)
@@ -269,8 +298,21 @@ mod tests {
                 Some(r#"{"a":"[redacted]"}"#),
             ),
             (
-                r#"{"value-of-a-variable":1}"#.to_owned(),
-                Some(r#"{"[redacted]":1}"#),
+                r#"{"type":"value-of-a-variable","value-of-a-variable":"value-of-a-variable"}"#
+                    .to_owned(),
+                Some(r#"{"type":"value-of-a-variable","value-of-a-variable":"[redacted]"}"#),
+            ),
+            (
+                format!(r#"{{"type":{escaped},{escaped}:1}}"#),
+                Some(r#"{"[redacted]":1,"type":"[redacted]"}"#),
+            ),
+            (
+                r#"{"a":"value-of\u001b[1m-a-variable","b":"\u001b[1mbold"}"#.to_owned(),
+                Some(r#"{"a":"[redacted]","b":"\u001b[1mbold"}"#),
+            ),
+            (
+                r#"{"status":"production"}"#.to_owned(),
+                Some(r#"{"status":"production"}"#),
             ),
             (
                 r#"{"u":"https://u:p@h/"}"#.to_owned(),

@@ -70,6 +70,7 @@ async fn a_runtime_without_a_token_belongs_to_the_first_claim_of_its_boot() {
     };
     let (own, other) = (runtime.token.clone(), support::token());
     assert_eq!(claim(&runtime, "short").await, 400);
+    assert_eq!(claim(&runtime, &"t".repeat(8 << 10)).await, 413);
     assert_eq!(claim(&runtime, &own).await, 200);
     assert_eq!(claim(&runtime, &own).await, 200);
     assert_eq!(claim(&runtime, &other).await, 401);

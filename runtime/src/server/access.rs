@@ -11,6 +11,7 @@ use cloud_agent_wire::routes::STORE_ID_HEADER;
 use cloud_agent_wire::{Claim, RuntimeErrorCode, Secret};
 use subtle::ConstantTimeEq;
 
+use super::body::Bounds;
 use super::errors::{Error, stopping};
 use super::{App, body};
 use crate::config::is_runtime_token;
@@ -38,7 +39,7 @@ pub async fn check(
 
 /// Gives a runtime without a token its token.
 pub async fn claim(State(app): State<Arc<App>>, request: Body) -> Result<Response<Body>, Error> {
-    let claim: Claim = body::read(request).await?;
+    let claim: Claim = body::read(request, Bounds::of_a_claim(&app)).await?;
     if !is_runtime_token(claim.token.expose()) {
         return Err(Error::invalid(
             "token must be at least 16 printable ASCII characters without spaces",

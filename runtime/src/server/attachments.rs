@@ -16,9 +16,10 @@ use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::App;
+use super::body::too_slow;
 use super::errors::Error;
 use crate::git::run::blocking;
-use crate::limits::ATTACHMENT_BYTES_MAX;
+use crate::limits::{ATTACHMENT_BYTES_MAX, ATTACHMENT_TIMEOUT};
 use crate::store::files;
 
 /// Stores a file under its name, whole or not at all.
@@ -41,7 +42,9 @@ pub async fn put(
             .runtime()
             .join(format!("{}{}", files::TEMPORARY_PREFIX, Uuid::new_v4()));
     let result = async {
-        receive(request, &temporary, agent).await?;
+        tokio::time::timeout(ATTACHMENT_TIMEOUT, receive(request, &temporary, agent))
+            .await
+            .map_err(|_| too_slow())??;
         let from = temporary.clone();
         blocking(move || put_in_place(&from, &folder, &name, agent))
             .await

@@ -1,30 +1,70 @@
 //! Reads JSON bodies. Errors name the field and never repeat what was sent.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use cloud_agent_wire::RuntimeErrorCode;
 use serde::de::DeserializeOwned;
 
+use super::App;
 use super::errors::Error;
-use crate::limits::JSON_BODY_BYTES_MAX;
+use crate::limits::{CLAIM_BODY_BYTES_MAX, JSON_BODY_BYTES_MAX};
+
+/// How much of a body is read, and for how long.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// Most bytes.
+    pub bytes: usize,
+    /// The same for people.
+    pub size: &'static str,
+    /// Longest time.
+    pub time: Duration,
+}
+
+impl Bounds {
+    /// Of calls that bring the bearer token.
+    pub fn usual(app: &App) -> Self {
+        Self {
+            bytes: JSON_BODY_BYTES_MAX,
+            size: "1 MiB",
+            time: app.context.config.deadlines.body,
+        }
+    }
+
+    /// Of the call that everybody may make.
+    pub fn of_a_claim(app: &App) -> Self {
+        Self {
+            bytes: CLAIM_BODY_BYTES_MAX,
+            size: "8 KiB",
+            ..Self::usual(app)
+        }
+    }
+}
 
 /// Reads a body of this shape.
 ///
 /// # Errors
-/// One for a body that is too large, broken, or of another shape.
-pub async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    let bytes = axum::body::to_bytes(body, JSON_BODY_BYTES_MAX)
+/// One for a body that is too large, too slow, broken, or of another shape.
+pub async fn read<T: DeserializeOwned>(body: Body, bounds: Bounds) -> Result<T, Error> {
+    let bytes = axum::body::to_bytes(body, bounds.bytes);
+    let bytes = tokio::time::timeout(bounds.time, bytes)
         .await
-        .map_err(|error| too_large_or_broken(&error))?;
+        .map_err(|_| too_slow())?
+        .map_err(|error| too_large_or_broken(&error, bounds))?;
     parse(&bytes)
 }
 
-fn too_large_or_broken(error: &axum::Error) -> Error {
+/// The body did not arrive in time.
+pub fn too_slow() -> Error {
+    let message = "the body did not arrive in time";
+    Error::new(RuntimeErrorCode::Unavailable, message)
+}
+
+fn too_large_or_broken(error: &axum::Error, bounds: Bounds) -> Error {
     let text = error.to_string();
     if text.contains("length limit") {
-        Error::new(
-            RuntimeErrorCode::PayloadTooLarge,
-            "the body must not be larger than 1 MiB",
-        )
+        let message = format!("the body must not be larger than {}", bounds.size);
+        Error::new(RuntimeErrorCode::PayloadTooLarge, message)
     } else {
         Error::invalid("the body could not be read")
     }

@@ -10,6 +10,7 @@ use cloud_agent_wire::{
     Health, MessageId, PutCredential, PutTurn, PutWorkspace, SessionId, VERSION,
 };
 
+use super::body::Bounds;
 use super::errors::{Error, gone, json, no_such_session};
 use super::{App, body};
 use crate::session::Session;
@@ -33,7 +34,7 @@ pub async fn put_workspace(
     request: Body,
 ) -> Reply {
     let id = app.session_id(&session)?;
-    let request: PutWorkspace = body::read(request).await?;
+    let request: PutWorkspace = body::read(request, Bounds::usual(&app)).await?;
     let spec = Spec::check(request, &app.context.config.allowed_hosts).map_err(Error::invalid)?;
     let session = app.find_or_create(&id).await?;
     Ok(json(StatusCode::ACCEPTED, &session.put_workspace(spec)?))
@@ -45,7 +46,7 @@ pub async fn put_credential(
     request: Body,
 ) -> Reply {
     let session = app.find(&session).await?;
-    let request: PutCredential = body::read(request).await?;
+    let request: PutCredential = body::read(request, Bounds::usual(&app)).await?;
     check_credential(&request.credential).map_err(Error::invalid)?;
     Ok(json(
         StatusCode::ACCEPTED,
@@ -60,7 +61,7 @@ pub async fn put_turn(
 ) -> Reply {
     let session_id = app.session_id(&session)?;
     let message = message_id(&message)?;
-    let request: PutTurn = body::read(request).await?;
+    let request: PutTurn = body::read(request, Bounds::usual(&app)).await?;
     if request.intent.message_id() != &message {
         return Err(Error::invalid(
             "intent.turn.messageId must be the path's message id",

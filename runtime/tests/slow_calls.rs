@@ -1,4 +1,4 @@
-//! What a runtime that is stopping answers.
+//! Calls whose body comes late, or not at all.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
@@ -63,4 +63,17 @@ async fn a_call_that_a_stop_overtakes_may_be_repeated() {
         assert_eq!(json["code"], "unavailable");
     }
     assert_eq!(runtime.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let root = Folder::new();
+    let env = [("RUNTIME_TEST_DEADLINES", r#"{"bodyMs":300}"#)];
+    let runtime = Runtime::start(root.path(), &env).await;
+    let path = format!("/v1/sessions/{SESSION}/turns/{}", message(1));
+    let mut stream = begin(&runtime, &path, "{}").await;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.expect("it answers");
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    assert!(reply.contains("did not arrive in time"), "{reply}");
 }
