@@ -47,14 +47,15 @@ impl Origin<'_> {
         config.drop_empty("credential");
         config.drop_empty("user");
         self.write_origin(&mut config);
+        if let Some(author) = self.author {
+            config.append(&key("user", "", "name"), &author.name);
+            config.add(&key("user", "", "email"), &author.email);
+        }
+        // At the end, where a repeat puts it again, so that nothing changes then.
         // An empty helper resets the list, so that no helper of the system gets to store the credential.
         config.append(&key("credential", "", "helper"), "");
         if let Some(helper) = self.helper {
             config.append(&key("credential", &scope, "helper"), helper);
-        }
-        if let Some(author) = self.author {
-            config.append(&key("user", "", "name"), &author.name);
-            config.add(&key("user", "", "email"), &author.email);
         }
         Ok(config.to_string())
     }
