@@ -235,7 +235,7 @@ impl Progress<'_> {
                     detail: Some("the runtime did not finish preparing in time".to_owned()),
                     ..pre_dispatch(FailureCode::WorkspaceSetupFailed, *generation)
                 };
-                self.settle_failure(message, failure);
+                self.settle_failure(&message.that_may_be_out(), failure);
                 Work::Again
             }
             MessageState::Claimed { store_id: None, .. } => self.deliver_again(message),
@@ -314,16 +314,13 @@ impl Progress<'_> {
     /// have reached the runtime before.
     fn deliver_again(&mut self, message: &MessageRecord) -> Work {
         self.set_after(DeadlineKind::EventPull, FLOOR_DELAY_MILLIS);
-        let mut state = message.state.clone();
-        let mut submission = Submission::default();
-        if let MessageState::Claimed { history, .. } = &mut state {
-            history.may_be_out = true;
-            submission = history.submission;
+        let noted = message.that_may_be_out();
+        if noted != *message {
+            self.put(message.clone(), noted.state);
         }
-        if state != message.state {
-            self.put(message.clone(), state);
-        }
-        self.deliver(message, submission)
+        let history = message.state.history();
+        let submission = history.map(|history| history.submission);
+        self.deliver(message, submission.unwrap_or_default())
     }
 
     fn deliver(&self, message: &MessageRecord, submission: Submission) -> Work {

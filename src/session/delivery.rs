@@ -204,12 +204,10 @@ pub fn on_hand_over_failed(
             HandOverFault::Unreadable => FailureCode::SessionMetadataMissing,
             HandOverFault::NoCredentialService => FailureCode::WorkspaceSetupFailed,
         };
-        let mut message = message;
-        if *fault == HandOverFault::Unanswered
-            && let MessageState::Claimed { history, .. } = &mut message.state
-        {
-            history.may_be_out = true;
-        }
+        let message = match fault {
+            HandOverFault::Unanswered => message.that_may_be_out(),
+            _ => message,
+        };
         progress.settle_failure(&message, pre_dispatch(code, claim.generation));
     }
     progress.finish(())
@@ -290,7 +288,7 @@ pub fn on_pull_failed(view: &DeliveryView, now: Timestamp, settings: &Settings) 
     match &message.state {
         MessageState::Claimed { generation, .. } => {
             let failure = pre_dispatch(FailureCode::SandboxConnectFailed, *generation);
-            progress.settle_failure(message, failure);
+            progress.settle_failure(&message.that_may_be_out(), failure);
         }
         _ => progress.fail_accepted(message, FailureCode::WrapperDisconnected),
     }

@@ -39,6 +39,16 @@ impl MessageRecord {
         )
     }
 
+    /// The message, noted as one that a runtime may have: its claim was begun, and nobody knows how far it came.
+    #[must_use]
+    pub fn that_may_be_out(&self) -> Self {
+        let mut message = self.clone();
+        if let MessageState::Claimed { history, .. } = &mut message.state {
+            history.may_be_out = true;
+        }
+        message
+    }
+
     /// Whether a runtime has said that it has the turn.
     #[must_use]
     pub const fn is_taken(&self) -> bool {
