@@ -1,9 +1,10 @@
 //! What must hold after every step, whatever has happened.
 
 use cloud_agent_session::session::message::{MessageState, Phase};
-use cloud_agent_wire::{FailureCode, MessageId, RuntimeEvent, Submission, Timestamp};
+use cloud_agent_wire::{FailureCode, Timestamp};
 
-use super::fixtures::{CANARY, SETTINGS};
+use super::effects::{journal, secrets};
+use super::fixtures::SETTINGS;
 use super::memory_store::Durable;
 use super::model::Bearer;
 use super::shell::FAULT_DELAY_MILLIS;
@@ -26,9 +27,9 @@ pub struct Step {
     pub is_clean_ring: bool,
 }
 
-type Check = Result<(), String>;
+pub(super) type Check = Result<(), String>;
 
-fn ensure(holds: bool, says: impl FnOnce() -> String) -> Check {
+pub(super) fn ensure(holds: bool, says: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(says()) }
 }
 
@@ -330,108 +331,4 @@ fn ends(world: &World, before: &Tables, tables: &Tables) -> Check {
         })?;
     }
     Ok(())
-}
-
-/// Everything up to the cursor has taken effect once, and nothing beyond it has.
-fn journal(world: &World, tables: &Tables) -> Check {
-    let link = tables.runtime.clone().unwrap_or_default();
-    let is_current = link.store_id == Some(world.runtime.store_id());
-    let lines = |json: &str| {
-        let mut rows = tables.events.values();
-        rows.by_ref().filter(|row| &*row.payload == json).count()
-    };
-    for event in world.runtime.journal() {
-        let is_taken = is_current && event.seq <= link.cursor;
-        let wrong = |what: &str| Err(format!("event {:?}: {what}", event.seq));
-        match &event.event {
-            RuntimeEvent::Kilocode { json, .. } if is_current => {
-                if lines(json) != usize::from(is_taken) {
-                    return wrong("a line is lost or repeated");
-                }
-            }
-            RuntimeEvent::Ready { message_id, .. } if is_taken => {
-                let row = tables.message(message_id);
-                if row.is_some_and(|row| matches!(row.phase, Phase::Queued | Phase::Claimed)) {
-                    return wrong("it was taken over and its message is not accepted");
-                }
-            }
-            RuntimeEvent::Complete { message_id, .. } if is_taken => {
-                if tables.message(message_id).is_some_and(MessageRow::is_open) {
-                    return wrong("it was taken over and its message has not ended");
-                }
-            }
-            RuntimeEvent::Error {
-                message_id,
-                submission,
-                ..
-            }
-            | RuntimeEvent::Interrupted {
-                message_id,
-                submission,
-            } if is_taken => {
-                if waits_for(tables, message_id, *submission) {
-                    return wrong("it was taken over and its delivery is still waited for");
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether the runtime has that delivery of the message, as far as the object knows, and it is not over.
-fn waits_for(tables: &Tables, message_id: &MessageId, submission: Submission) -> bool {
-    match tables.message(message_id).map(MessageRow::state) {
-        Some(
-            MessageState::Claimed {
-                history,
-                store_id: Some(_),
-                ..
-            }
-            | MessageState::Accepted { history, .. },
-        ) => history.submission == submission,
-        _ => false,
-    }
-}
-
-/// I7: no secret in any row, event, state or log line. What was searched before is not searched again.
-fn secrets(world: &mut World, before: &Durable, durable: &Durable) -> Check {
-    let (old, new) = (&before.tables, &durable.tables);
-    let mut texts = vec![];
-    if new.session != old.session {
-        texts.push(format!("{:?}", new.session));
-    }
-    texts.push(format!(
-        "{:?} {:?} {:?} {:?} {:?}",
-        new.secrets, new.credential, new.markers, new.runtime, new.deadlines
-    ));
-    for (position, row) in &new.messages {
-        if old.messages.get(position) != Some(row) {
-            texts.push(format!("{row:?}"));
-        }
-    }
-    let news = new.events.range(old.last_event_id + 1..);
-    texts.extend(news.map(|(_, row)| format!("{row:?}")));
-    let log = world.session.store.log_lines();
-    for line in &log[world.searched_lines..] {
-        texts.push(line.to_line(None, world.session.now()));
-        texts.push(format!("{line:?}"));
-    }
-    world.searched_lines = log.len();
-    let shown = texts.iter().find(|text| shows_secret(text));
-    ensure(shown.is_none(), || {
-        format!("I7: a secret is shown: {shown:?}")
-    })
-}
-
-/// Whether a text holds the canary of a secret, plainly or encoded.
-pub fn shows_secret(text: &str) -> bool {
-    // The middle of the canary's base64 at each of the three alignments, and its hexadecimal digits.
-    const ENCODED: [&str; 4] = [
-        "Y2FuYXJ5LWY1Yz",
-        "NhbmFyeS1mNWMx",
-        "jYW5hcnktZjVjM",
-        "63616e6172792d66356331",
-    ];
-    text.contains(CANARY) || ENCODED.iter().any(|encoded| text.contains(encoded))
 }

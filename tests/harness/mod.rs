@@ -4,6 +4,7 @@
     reason = "every test binary compiles the whole harness and uses a part of it"
 )]
 
+mod effects;
 pub mod fixtures;
 pub mod follower;
 pub mod invariants;
@@ -13,5 +14,4 @@ pub mod runtime;
 pub mod session;
 pub mod shell;
 pub mod tables;
-mod workspace;
 pub mod world;

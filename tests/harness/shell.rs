@@ -60,12 +60,16 @@ pub enum Call {
 
 /// What the handler does after a call.
 enum Next {
-    Call(Call),
+    Call(Box<Call>),
     Follow { overdue: bool },
     Return,
 }
 
 type Outcome = Result<Next, StoreError>;
+
+fn wait_for(call: Call) -> Next {
+    Next::Call(Box::new(call))
+}
 
 /// Applies something that came from outside to freshly loaded state.
 pub(super) fn apply<R>(
@@ -90,14 +94,14 @@ impl Shell {
     /// The handler's call is answered.
     pub fn answer(&mut self, session: &Session, runtime: &mut Runtime) {
         if let Some(call) = self.handler.take() {
-            let outcome = self.call(session, runtime, call);
+            let outcome = self.perform(session, runtime, call);
             self.go_on(session, outcome);
         }
     }
 
     fn go_on(&mut self, session: &Session, outcome: Outcome) {
         match outcome {
-            Ok(Next::Call(call)) => self.handler = Some(call),
+            Ok(Next::Call(call)) => self.handler = Some(*call),
             Ok(Next::Follow { overdue }) => self.follow(session, overdue),
             Ok(Next::Return) => {}
             Err(_) => {
@@ -121,8 +125,8 @@ impl Shell {
         reply
     }
 
-    fn call(&mut self, session: &Session, runtime: &mut Runtime, call: Call) -> Outcome {
-        match call {
+    fn perform(&mut self, session: &Session, runtime: &mut Runtime, pending: Call) -> Outcome {
+        match pending {
             Call::Health(claim) => {
                 let store_id = match self.heard(session, runtime.health()) {
                     Ok(store_id) => store_id,
@@ -134,7 +138,7 @@ impl Shell {
                 let Some(generation) = in_force(session, &claim)? else {
                     return not_handed_over(session, &claim, &HandOverFault::Overtaken);
                 };
-                Ok(Next::Call(Call::Workspace(claim, store_id, generation)))
+                Ok(wait_for(Call::Workspace(claim, store_id, generation)))
             }
             Call::Workspace(claim, store_id, generation) => {
                 let reply = runtime.put_workspace(&store_id, generation);
@@ -144,7 +148,7 @@ impl Shell {
                 if in_force(session, &claim)?.is_none() {
                     return not_handed_over(session, &claim, &HandOverFault::Overtaken);
                 }
-                Ok(Next::Call(Call::Turn(claim, store_id, generation)))
+                Ok(wait_for(Call::Turn(claim, store_id, generation)))
             }
             Call::Turn(claim, store_id, generation) => {
                 let turn = PutTurn {
@@ -227,23 +231,23 @@ impl Shell {
 /// What the handler does before its first outside call.
 fn begin(session: &Session, work: Work) -> Outcome {
     Ok(match work {
-        Work::Deliver(claim) => Next::Call(Call::Health(*claim)),
+        Work::Deliver(claim) => wait_for(Call::Health(*claim)),
         Work::Pull { overdue } => Next::Follow { overdue },
         Work::Push(generation) => {
             let view = session.store.delivery_view(session.now())?;
             let view = view.filter(|view| view.generation() == generation);
             let store_id = view.and_then(|view| view.credential.and(view.link.store_id));
             store_id.map_or(Next::Return, |store_id| {
-                Next::Call(Call::Push(store_id, generation))
+                wait_for(Call::Push(store_id, generation))
             })
         }
         Work::Interrupt(message_id) => match store_id(session)? {
-            Some(store_id) => Next::Call(Call::Interrupt(message_id, store_id)),
+            Some(store_id) => wait_for(Call::Interrupt(message_id, store_id)),
             None => return interrupted(session, &message_id),
         },
         Work::Delete => {
             if let Some(store_id) = store_id(session)? {
-                return Ok(Next::Call(Call::Delete(store_id)));
+                return Ok(wait_for(Call::Delete(store_id)));
             }
             session.store.erase();
             Next::Return
@@ -301,7 +305,7 @@ fn interrupted(session: &Session, message_id: &MessageId) -> Outcome {
 fn look_at_store(session: &Session, call: &'static str, fault: CallFault) -> Next {
     log_fault(session, call, fault);
     if fault == CallFault::Refused(RuntimeErrorCode::StoreChanged) {
-        Next::Call(Call::AskStore)
+        wait_for(Call::AskStore)
     } else {
         Next::Return
     }

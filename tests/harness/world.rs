@@ -226,10 +226,10 @@ impl World {
             }
             Action::RestartRuntime => self.runtime.restart(),
             Action::ReplaceDisk => self.runtime.replace_disk(),
-            Action::DieAtStart => self.runtime.dies_at_start = true,
+            Action::DieAtStart => self.runtime.planned.dies_at_start = true,
             Action::Reach(is_reachable) => self.runtime.is_reachable = is_reachable,
-            Action::LoseReply => self.runtime.loses_reply = true,
-            Action::Refuse(code) => self.runtime.refusal = Some(code),
+            Action::LoseReply => self.runtime.planned.loses_reply = true,
+            Action::Refuse(code) => self.runtime.planned.refusal = Some(code),
             Action::Pass(millis) => self.session.pass_millis(millis),
             Action::PassToAlarm => {
                 if let Some(alarm) = self.session.store.alarm() {

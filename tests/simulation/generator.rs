@@ -77,7 +77,7 @@ impl Generator {
         if self.requests_left == 0 && self.on_the_way.is_empty() {
             self.actions_left = self.actions_left.saturating_sub(1);
         }
-        if self.session_may_commit(world) && self.numbers.percent(self.temper.faults) {
+        if world.session.store.fault().is_none() && self.numbers.percent(self.temper.faults) {
             let number = 1 + u32::try_from(self.numbers.below(2)).expect("it is small");
             let kinds = [Fault::DieBefore, Fault::DieAfter, Fault::Refuse];
             return Action::Plan(self.numbers.choose(&kinds)(number));
@@ -99,10 +99,6 @@ impl Generator {
             }
             _ => Action::PassToAlarm,
         }
-    }
-
-    fn session_may_commit(&self, world: &World) -> bool {
-        world.session.store.fault().is_none()
     }
 
     fn trouble(&mut self) -> Option<Action> {

@@ -1,4 +1,4 @@
-//! SplitMix64: a seed means the same history on every machine and with every version of every library.
+//! The generator of Steele, Lea and Flood: a seed means the same history on every machine and with every version of every library.
 
 /// A seeded source of numbers.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Lets a world come to rest: no more trouble, and everybody does what is to be done.
 
 use crate::harness::follower::Stream;
-use crate::harness::runtime::Luck;
+use crate::harness::runtime::{Luck, Planned};
 use crate::harness::world::{Action, World};
 
 /// Far more than any history needs.
@@ -25,9 +25,7 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
         world.session.store.restart(world.now());
     }
     for _ in 0..STEPS_MAX {
-        world.runtime.refusal = None;
-        world.runtime.loses_reply = false;
-        world.runtime.dies_at_start = false;
+        world.runtime.planned = Planned::default();
         if world.shell.handler.is_some() {
             act(world, Action::Answer)?;
         } else if world.runtime.is_busy() {

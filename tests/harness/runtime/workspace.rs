@@ -7,7 +7,7 @@ use cloud_agent_wire::{
     TurnState,
 };
 
-use super::runtime::Luck;
+use super::Luck;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Turn {
