@@ -22,7 +22,8 @@ pub struct Config {
     /// `AGENT_COMMAND`: program and arguments; the built-in agent when absent.
     pub agent_command: Option<Vec<String>>,
     /// `AGENT_UID`: the user that the agent and everything of the workspace runs as. It is the runtime's alone: a
-    /// start ends whatever else runs as this user.
+    /// start ends whatever else runs as this user. It also is the number of the group. All sessions of a runtime share
+    /// the user and so can reach each other's files and processes: one runtime serves one domain of trust.
     pub agent_uid: Option<u32>,
     /// `ORIGIN_CREDENTIALS`.
     pub origin_mode: OriginMode,

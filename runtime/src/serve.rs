@@ -55,7 +55,8 @@ impl Failed {
 }
 
 fn run(config: Config) -> Result<(), Failed> {
-    harden().map_err(|error| Failed::system("the process could not be hardened", &error))?;
+    harden(config.agent_uid.is_some())
+        .map_err(|error| Failed::system("the process could not be hardened", &error))?;
     let context = context(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -85,8 +86,12 @@ fn run(config: Config) -> Result<(), Failed> {
 const MACHINE_BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// No memory of this process or its children lands in a core file, and other processes of its user cannot read
-/// its memory and environment.
-fn harden() -> io::Result<()> {
+/// its memory and environment. An agent that is a user of its own gains no rights by programs that give some, such as
+/// `sudo`: what this thread gives up, every later thread and child does without.
+fn harden(has_agent_user: bool) -> io::Result<()> {
+    if has_agent_user {
+        rustix::thread::set_no_new_privs(true)?;
+    }
     setrlimit(
         Resource::Core,
         Rlimit {

@@ -16,6 +16,7 @@ const UID: u32 = 54_321;
 /// What the agent finds out about itself and about files that are none of its business.
 const AGENT: &str = r#"cat > /dev/null; echo change > change; git fetch --quiet origin && echo fetched
     echo "uid $(id -u):$(id -g) $(id -G)"
+    grep -q '^NoNewPrivs:.*1$' /proc/self/status || echo "may gain rights"
     for file in ../runtime/credential ../runtime/workspace.json /proc/$PPID/environ; do
         cat "$file" > /dev/null 2>&1 && echo "reads $file"
     done
