@@ -4,6 +4,7 @@
     reason = "every test binary compiles the whole harness and uses a part of it"
 )]
 
+pub mod delivering;
 mod effects;
 pub mod fixtures;
 pub mod follower;

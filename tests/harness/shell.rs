@@ -72,7 +72,7 @@ fn wait_for(call: Call) -> Next {
 }
 
 /// Applies something that came from outside to freshly loaded state.
-pub(super) fn apply<R>(
+pub fn apply<R>(
     session: &Session,
     decide: impl FnOnce(&DeliveryView, Timestamp, &Settings) -> Decision<R>,
 ) -> Result<Option<R>, StoreError> {

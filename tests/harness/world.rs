@@ -204,7 +204,12 @@ impl World {
             self.session.store.restart(self.now());
             self.session.store.plan(fault);
         }
+        let last_answer = self.shell.last_answer;
         let result = run(self);
+        if fault.is_some() {
+            // What was answered may not have been noted.
+            self.shell.last_answer = last_answer;
+        }
         if self.session.store.is_dead() {
             self.shell.forget();
         }

@@ -1,0 +1,201 @@
+//! Interrupts, watches and deletion: what ends messages from outside, and what the runtime is still owed.
+
+use cloud_agent_session::session::claim::Work;
+use cloud_agent_session::session::delivery::HandOverFault;
+use cloud_agent_session::session::error::CommandError;
+use cloud_agent_session::session::message::Phase;
+use cloud_agent_wire::{FailureCode, TurnState};
+
+use crate::harness::delivering::{Delivering, complete, disk, line, ready};
+use crate::harness::fixtures::{arrival, message_id, prompt};
+use crate::harness::session::Session;
+
+#[test]
+fn an_interrupt_stops_everything_that_has_not_ended() {
+    let delivering = Delivering::accepted(&['a', 'b', 'c']);
+    delivering.session.interrupt().unwrap();
+    for digit in ['a', 'b', 'c'] {
+        assert_eq!(delivering.phase(digit), Phase::Interrupted, "{digit}");
+    }
+    assert_eq!(delivering.payloads("cloud.message.failed").len(), 3);
+    delivering.check_alarm();
+    // Only the one that was out has to be stopped in the runtime.
+    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    delivering.interrupt_answered('a');
+    assert_eq!(delivering.ring(), Work::Rest);
+    assert_eq!(delivering.session.store.alarm(), None);
+    // Nothing is left to stop.
+    let before = delivering.session.store.durable();
+    delivering.session.interrupt().unwrap();
+    assert_eq!(delivering.session.store.durable(), before);
+}
+
+#[test]
+fn nothing_new_is_delivered_before_the_runtime_has_stopped_the_old() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.interrupt().unwrap();
+    delivering.session.send(prompt('b')).unwrap();
+    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    delivering.session.pass_millis(1_000);
+    assert_eq!(delivering.ring(), Work::Rest);
+    assert_eq!(delivering.phase('b'), Phase::Queued);
+    delivering.check_alarm();
+    delivering.session.pass_millis(1_000);
+    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    delivering.interrupt_answered('a');
+    assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
+}
+
+#[test]
+fn a_runtime_that_never_answers_an_interrupt_does_not_hold_the_queue_for_long() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.interrupt().unwrap();
+    delivering.session.send(prompt('b')).unwrap();
+    let until = delivering.session.now().plus_millis(70_000);
+    while delivering.session.now() < until {
+        if let Work::Deliver(claim) = delivering.ring_when_due() {
+            assert_eq!(claim.intent.message_id(), &message_id('b'));
+            return;
+        }
+    }
+    panic!("the queue stands still");
+}
+
+#[test]
+fn another_disk_has_nothing_to_stop_and_the_queue_goes_on() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.interrupt().unwrap();
+    delivering.session.send(prompt('b')).unwrap();
+    delivering.ring();
+    delivering.session.pass_millis(1_000);
+    delivering.ring();
+    delivering.contact(&disk(2));
+    assert_eq!(delivering.deadline("drain"), Some(0));
+    assert_eq!(delivering.deadline("interrupt_owed"), None);
+    assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
+}
+
+#[test]
+fn a_message_that_may_be_out_is_stopped_in_the_runtime_wherever_it_stands() {
+    // Claimed, and the runtime's answer is lost.
+    let lost = Delivering::new(&['a']);
+    let claim = lost.claim();
+    lost.contact(&disk(1));
+    lost.hand_over_fails(&claim, &HandOverFault::Unanswered);
+    // Put back by its lease.
+    let late = Delivering::new(&['a']);
+    late.hand_over(&late.claim());
+    late.session.pass_millis(600_000);
+    late.ring();
+    // Handed over twice, since the object died in between, and the second time in vain.
+    let again = Delivering::new(&['a']);
+    again.claim();
+    again.contact(&disk(1));
+    again.session.pass_millis(1_000);
+    let claim = again.claim();
+    again.hand_over_fails(&claim, &HandOverFault::Unreachable);
+    for delivering in [lost, late, again] {
+        assert_eq!(delivering.phase('a'), Phase::Queued);
+        delivering.session.interrupt().unwrap();
+        assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    }
+    // One that no runtime was ever given needs no word.
+    let never = Delivering::new(&['a']);
+    never.session.interrupt().unwrap();
+    assert_eq!(never.ring(), Work::Rest);
+}
+
+#[test]
+fn what_a_stopped_turn_still_says_changes_nothing() {
+    let delivering = Delivering::new(&['a']);
+    let claim = delivering.claim();
+    delivering.contact(&disk(1));
+    delivering.session.interrupt().unwrap();
+    let ended = delivering.state('a');
+    delivering.answer(&claim, &disk(1), 1, TurnState::Running);
+    delivering.happen([ready('a', 1), line('a', 1), complete('a', 1)]);
+    delivering.hand_over_fails(&claim, &HandOverFault::Unreachable);
+    assert_eq!(delivering.state('a'), ended);
+    assert!(!delivering.kinds().contains(&"cloud.message.sent"));
+}
+
+#[test]
+fn an_agent_that_shows_nothing_for_too_long_is_stopped() {
+    let delivering = Delivering::accepted(&['a', 'b']);
+    delivering.session.pass_millis(300_000);
+    delivering.happen([line('a', 1)]);
+    delivering.session.pass_millis(329_999);
+    delivering.ring();
+    assert_eq!(delivering.phase('a'), Phase::Accepted);
+    delivering.session.pass_millis(1);
+    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(delivering.failure('a').code, FailureCode::WrapperNoOutput);
+    delivering.interrupt_answered('a');
+    assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
+}
+
+#[test]
+fn an_agent_that_never_ends_is_stopped() {
+    let delivering = Delivering::accepted(&['a']);
+    for number in 0..12 * 60 {
+        delivering.session.pass_millis(60_000);
+        delivering.happen([line('a', number)]);
+        if delivering.phase('a') == Phase::Accepted {
+            delivering.ring();
+        }
+    }
+    assert_eq!(delivering.failure('a').code, FailureCode::SystemInterrupt);
+}
+
+#[test]
+fn an_object_that_was_away_reads_events_before_it_gives_an_agent_up() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.pass_millis(3_600_000);
+    delivering.session.store.restart(delivering.session.now());
+    assert!(matches!(delivering.ring(), Work::Pull { .. }));
+    assert_eq!(delivering.phase('a'), Phase::Accepted);
+    delivering.happen([complete('a', 1)]);
+    assert_eq!(delivering.phase('a'), Phase::Completed);
+}
+
+#[test]
+fn a_deleted_session_is_gone_for_clients_and_its_secrets_for_everybody() {
+    let delivering = Delivering::accepted(&['a', 'b']);
+    delivering.session.delete().unwrap();
+    let tables = delivering.session.store.tables();
+    assert!(tables.secrets.is_empty());
+    assert_eq!(tables.credential, None);
+    let not_found = CommandError::SessionNotFound;
+    let before = delivering.session.store.durable();
+    assert_eq!(delivering.session.send(prompt('c')), Err(not_found.clone()));
+    assert_eq!(delivering.session.interrupt(), Err(not_found.clone()));
+    assert_eq!(
+        delivering
+            .session
+            .initiate(arrival(delivering.session.now(), 1)),
+        Err(not_found)
+    );
+    // What was under way has no effect any more.
+    delivering.happen([line('a', 1), complete('a', 1)]);
+    delivering.contact(&disk(2));
+    assert_eq!(delivering.session.store.durable(), before);
+    assert_eq!(delivering.session.delete(), Ok(()));
+    assert_eq!(
+        Session::empty().delete(),
+        Err(CommandError::SessionNotFound)
+    );
+}
+
+#[test]
+fn a_runtime_is_asked_to_delete_for_ten_minutes() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.delete().unwrap();
+    let mut asked = 0;
+    while delivering.ring_when_due() == Work::Delete {
+        asked += 1;
+        delivering.check_alarm();
+    }
+    // Every two seconds.
+    assert_eq!(asked, 300);
+    assert_eq!(delivering.ring(), Work::Erase);
+}
