@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod context;
 mod git;
+mod group;
 mod journal;
 mod limits;
 mod process;

@@ -3,16 +3,14 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use crate::group::Group;
 use crate::limits::{CAPTURED_BYTES_MAX, PIPE_GRACE};
 
 /// Set for every child, so that the next process on the same store finds what this one left behind.
@@ -93,78 +91,6 @@ impl Outcome {
             Ending::Cancelled => format!("cancelled after {seconds:.1} s"),
             Ending::NotStarted => "the program could not be started".to_owned(),
         }
-    }
-}
-
-/// A child's process group, which is killed when this value goes away.
-///
-/// The child is collected through it, so that no signal goes to a number that the system has given to another
-/// process since.
-pub struct Group {
-    /// The child, which leads the group; absent once it was collected.
-    leader: Option<Pid>,
-    /// Readable when the child has ended.
-    ended: AsyncFd<OwnedFd>,
-}
-
-impl Group {
-    fn of(child: &Child) -> io::Result<Self> {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let leader = id.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-        let ended = pidfd_open(leader, PidfdFlags::empty())?;
-        #[expect(
-            deprecated,
-            reason = "the replacement is unsafe for types that change their descriptor, which an OwnedFd does not"
-        )]
-        let ended = AsyncFd::with_interest(ended, Interest::READABLE)?;
-        Ok(Self {
-            leader: Some(leader),
-            ended,
-        })
-    }
-
-    /// Ends every process of the group.
-    fn kill(&self) {
-        self.signal(Signal::KILL);
-    }
-
-    /// Asks the child to end, ends it when it does not within `grace`, and collects it.
-    pub async fn end(&mut self, child: &mut Child, grace: Duration) {
-        if !grace.is_zero() {
-            self.signal(Signal::TERM);
-            if tokio::time::timeout(grace, self.wait(child)).await.is_ok() {
-                return;
-            }
-        }
-        self.kill();
-        // It cannot be helped when this fails, and it is dead.
-        let _ = self.wait(child).await;
-    }
-
-    /// Waits for the child's end, ends what is left of the group, and collects the child.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub async fn wait(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
-        drop(self.ended.readable().await?);
-        self.kill();
-        self.leader = None;
-        child.wait().await
-    }
-
-    /// The leader is named as well: it may have gone over to another group. Processes that are gone already are the
-    /// wanted state, so the errors say nothing.
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.leader {
-            let _ = kill_process_group(leader, signal);
-            let _ = kill_process(leader, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
