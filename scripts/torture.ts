@@ -68,8 +68,9 @@ async function playAndCheck(run: Run): Promise<void> {
   const ids = history.sessions.map(({ id }) => id);
   const stored = readObjects(stack, ids);
   const log = new LogIndex(stack.worker.log.lines, stack.runtime.log.lines);
-  checkMessages({ history, stored, starts: run.agent.starts(), log }, findings);
-  const unambiguous = checkCredentials(stack, history, stored, findings);
+  const evidence = { history, stored, log, starts: run.agent.starts(), ends: run.agent.ends() };
+  checkMessages(evidence, findings);
+  const unambiguous = checkCredentials(stack, history, stored, log, findings);
   checkPlaces(stack, history, run.mark, findings);
   for (const session of history.sessions) {
     await checkWorkspace(stack, session, findings);

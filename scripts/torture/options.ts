@@ -21,7 +21,7 @@ export interface Options {
   build: boolean;
 }
 
-const SHORT = { sessions: 4, messages: 80, workerKills: 8, runtimeKills: 5, seconds: 150 };
+const SHORT = { sessions: 4, messages: 160, workerKills: 16, runtimeKills: 10, seconds: 180 };
 const FULL = { sessions: 8, messages: 2000, workerKills: 200, runtimeKills: 100, seconds: 3000 };
 /** Longer than the retries of a message that found the runtime down a few times. */
 const REST_MS = 180_000;

@@ -151,9 +151,10 @@ export class Run {
     });
     await Promise.all(clients.map(playClient));
     if (this.#ending.signal.aborted) return;
-    // One more when all others have arrived: in every other session it surely brings the newest token.
+    // One more when all others have arrived: in every other session it surely brings the newest token, and in the
+    // rest the clients' race decides.
     const last = newMessage({ ...parts, random }, undefined);
-    if (index % 2 === 0) last.token = this.#newToken();
+    last.token = index % 2 === 0 ? this.#newToken() : undefined;
     await this.#sender(session, index, random).deliver(last);
   }
 

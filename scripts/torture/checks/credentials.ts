@@ -5,13 +5,18 @@ import { findInFiles, findInText, needlesOf } from "../../../tests/support/canar
 import type { Stack } from "../../support/stack.ts";
 import type { Findings } from "../findings.ts";
 import { type History, possibleOwners, type SessionHistory } from "../history.ts";
+import type { LogIndex } from "../log-index.ts";
 import type { StoredSession, StoredSessions } from "../objects.ts";
+
+/** What was logged this shortly before workerd was killed need not have become durable. */
+const DURABLE_MS = 500;
 
 /** Checks owner, generation and token of every session; returns for how many the order was unambiguous. */
 export function checkCredentials(
   stack: Stack,
   history: History,
   stored: StoredSessions,
+  log: LogIndex,
   findings: Findings,
 ): number {
   let unambiguous = 0;
@@ -22,6 +27,7 @@ export function checkCredentials(
     findings.check(object.markers.length === 0, `session ${session.id} keeps markers: ${markers}`);
     if (possibleOwners(session).length <= 1) unambiguous += 1;
     checkOwner(stack, session, object, findings);
+    checkLatestApplication(history, session, object, log, findings);
   }
   return unambiguous;
 }
@@ -54,6 +60,30 @@ function checkOwner(
     credential.generation >= 1 + Math.min(1, bringers) && credential.generation <= 1 + bringers,
     `generation ${credential.generation} of ${session.id} does not fit ${bringers} messages with tokens`,
   );
+}
+
+/** No message whose token was first applied earlier may own the credential: a late retry brings nothing back. */
+function checkLatestApplication(
+  { workerKills }: History,
+  session: SessionHistory,
+  { credential }: StoredSession,
+  log: LogIndex,
+  findings: Findings,
+): void {
+  const owner = credential?.pointer_message_id;
+  if (!owner) return;
+  const ownedAt = log.first(owner, "credential_rotated");
+  // The line of the newest application may have been lost with its process.
+  if (ownedAt === undefined) return;
+  for (const { messageId } of session.messages) {
+    const appliedAt = log.first(messageId, "credential_rotated") ?? 0;
+    const isCertain = !workerKills.some((at) => at >= appliedAt && at <= appliedAt + DURABLE_MS);
+    findings.check(
+      appliedAt <= ownedAt || !isCertain,
+      `${owner} owns the credential of ${session.id}, but this message was first applied later`,
+      messageId,
+    );
+  }
 }
 
 function fingerprintOf(stack: Stack, token: string): string {

@@ -13,8 +13,10 @@ const TERMINAL_EVENTS: Record<string, string> = {
 
 /** What a message whose agent was hit by a kill of the runtime may fail with. */
 const LOST_WITH_RUNTIME = ["container_shutdown", "wrapper_disconnected"];
-/** The object's clock stands still while it computes, and the kill is noted just before it is made. */
-const TOLERANCE_MS = 2000;
+/** A kill is noted just before it is made. */
+const KILL_MS = 250;
+/** From the agent's last word until its end is on disk, with a commit and a push in between. */
+const PUBLISH_MS = 5000;
 
 /** What the checks go by. */
 export interface MessageEvidence {
@@ -22,6 +24,8 @@ export interface MessageEvidence {
   stored: StoredSessions;
   /** When the agent was started for each message. */
   starts: Map<string, number[]>;
+  /** When the agent was done with each message. */
+  ends: Map<string, number[]>;
   log: LogIndex;
 }
 
@@ -108,20 +112,29 @@ function checkStarts(row: MessageRow, evidence: MessageEvidence, findings: Findi
 function checkReason(row: MessageRow, evidence: MessageEvidence, findings: Findings): void {
   const state = JSON.parse(row.state) as {
     acceptedAt?: number;
-    terminalAt: number;
     failure?: { code: string; subtype?: string };
   };
   const id = row.message_id;
   const { code = "none", subtype } = state.failure ?? {};
   const reason = subtype === undefined ? code : `${code} / ${subtype}`;
-  const claimedAt = evidence.log.first(id, "message_claimed") ?? 0;
-  const from = (state.acceptedAt ?? claimedAt) - TOLERANCE_MS;
-  const hits = evidence.history.runtimeKills.filter((at) => at >= from && at <= state.terminalAt);
-  const wasHit = hits.length >= (state.acceptedAt === undefined ? 2 : 1);
+  const hits = hitsOf(row, evidence);
+  const wasAccepted = state.acceptedAt !== undefined;
   findings.check(
-    row.phase === "failed" && LOST_WITH_RUNTIME.includes(code) && wasHit,
-    `the message ${row.phase} with ${reason}; the runtime was killed ${hits.length} times ` +
-      `while ${state.acceptedAt === undefined ? "it was delivered" : "its agent ran"}`,
+    row.phase === "failed" && LOST_WITH_RUNTIME.includes(code) && hits >= (wasAccepted ? 1 : 2),
+    `the message ${row.phase} with ${reason}; the runtime was killed ${hits} times ` +
+      `while ${wasAccepted ? "its agent ran" : "it was delivered"}`,
     id,
   );
+}
+
+/**
+ * How often the runtime was killed while it had a message. The agent's own notes say when that was: the Worker may
+ * learn of it much later.
+ */
+function hitsOf(row: MessageRow, { history, starts, ends, log }: MessageEvidence): number {
+  const id = row.message_id;
+  const from = starts.get(id)?.[0] ?? log.first(id, "message_claimed") ?? 0;
+  const { terminalAt = 0 } = JSON.parse(row.state) as { terminalAt?: number };
+  const until = Math.min(terminalAt, (ends.get(id)?.at(-1) ?? terminalAt) + PUBLISH_MS);
+  return history.runtimeKills.filter((at) => at >= from - KILL_MS && at <= until).length;
 }
