@@ -49,6 +49,10 @@ async function torture(options: Options): Promise<boolean> {
   try {
     run = await Run.start(folder, server, { options, findings, report });
     await playAndCheck(run);
+  } catch (error) {
+    if (run === undefined) throw error;
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    findings.check(false, `the run broke off: ${reason}`);
   } finally {
     await run?.stack.close();
     await server.close();
@@ -70,7 +74,7 @@ async function playAndCheck(run: Run): Promise<void> {
   const log = new LogIndex(stack.worker.log.lines, stack.runtime.log.lines);
   const evidence = { history, stored, log, starts: run.agent.starts(), ends: run.agent.ends() };
   checkMessages(evidence, findings);
-  const unambiguous = checkCredentials(stack, history, stored, log, findings);
+  const unambiguous = checkCredentials(stack.secrets, history, stored, log, findings);
   checkPlaces(stack, history, run.mark, findings);
   for (const session of history.sessions) {
     await checkWorkspace(stack, session, findings);
@@ -110,6 +114,7 @@ function stopOnSignals(run: Run, server: GitServer): void {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, async () => {
       console.error(`torture: stopped by ${signal}; seed ${run.options.seed}`);
+      run.end();
       await run.stack.close();
       await server.close();
       rmSync(run.stack.folder, { recursive: true, force: true });

@@ -130,6 +130,11 @@ export class Run {
     );
   }
 
+  /** Ends sending and killing soon. */
+  end(): void {
+    this.#ending.abort();
+  }
+
   async #send(session: SessionHistory, index: number): Promise<void> {
     const { sessions, messages } = this.options;
     const random = new Random(this.options.seed, `session ${index}`);

@@ -2,6 +2,7 @@
 
 import { createHmac } from "node:crypto";
 import { findInFiles, findInText, needlesOf } from "../../../tests/support/canary.ts";
+import type { Secrets } from "../../support/secrets.ts";
 import type { Stack } from "../../support/stack.ts";
 import type { Findings } from "../findings.ts";
 import { type History, possibleOwners, type SessionHistory } from "../history.ts";
@@ -13,7 +14,7 @@ const DURABLE_MS = 500;
 
 /** Checks owner, generation and token of every session; returns for how many the order was unambiguous. */
 export function checkCredentials(
-  stack: Stack,
+  secrets: Secrets,
   history: History,
   stored: StoredSessions,
   log: LogIndex,
@@ -26,14 +27,14 @@ export function checkCredentials(
     const markers = JSON.stringify(object.markers);
     findings.check(object.markers.length === 0, `session ${session.id} keeps markers: ${markers}`);
     if (possibleOwners(session).length <= 1) unambiguous += 1;
-    checkOwner(stack, session, object, findings);
+    checkOwner(secrets, session, object, findings);
     checkLatestApplication(history, session, object, log, findings);
   }
   return unambiguous;
 }
 
 function checkOwner(
-  stack: Stack,
+  secrets: Secrets,
   session: SessionHistory,
   { credential }: StoredSession,
   findings: Findings,
@@ -50,7 +51,7 @@ function checkOwner(
   );
   const token = owner?.token ?? session.firstToken;
   findings.check(
-    credential.fingerprint === fingerprintOf(stack, token),
+    credential.fingerprint === fingerprintOf(secrets, token),
     `the credential of ${session.id} is not the token of its message`,
     credential.pointer_message_id ?? undefined,
   );
@@ -86,8 +87,9 @@ function checkLatestApplication(
   }
 }
 
-function fingerprintOf(stack: Stack, token: string): string {
-  const [, key = ""] = stack.secrets.CREDENTIAL_SEALING_KEYS.split(":");
+/** What the service shows of a token. */
+export function fingerprintOf(secrets: Secrets, token: string): string {
+  const [, key = ""] = secrets.CREDENTIAL_SEALING_KEYS.split(":");
   const digest = createHmac("sha256", Buffer.from(key, "base64")).update(token).digest("hex");
   return digest.slice(0, 8);
 }
