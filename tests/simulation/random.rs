@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::generator::Generator;
 use crate::harness::world::{Action, World};
-use crate::settle::settle;
+use crate::settle::{endure, settle};
 
 /// Histories that every run of the tests plays.
 const RUNS: u64 = 2_500;
@@ -26,7 +26,12 @@ fn play(seed: u64) -> (Vec<Action>, Result<World, String>) {
             return (actions, Err(broken));
         }
     }
-    let settled = settle(&mut world, &mut |action| actions.push(action));
+    let mut record = |action| actions.push(action);
+    let endured = match seed % 4 {
+        0 => endure(&mut world, &mut record),
+        _ => Ok(()),
+    };
+    let settled = endured.and_then(|()| settle(&mut world, &mut record));
     (actions, settled.map(|()| world))
 }
 
@@ -40,7 +45,9 @@ fn replay(starts_with_token: bool, actions: &[Action]) -> Option<(String, Vec<Ac
             return Some((broken, happened));
         }
     }
-    let settled = settle(&mut world, &mut |action| happened.push(action));
+    let mut record = |action| happened.push(action);
+    let endured = endure(&mut world, &mut record);
+    let settled = endured.and_then(|()| settle(&mut world, &mut record));
     settled.err().map(|broken| (broken, happened))
 }
 

@@ -9,6 +9,39 @@ const STEPS_MAX: u32 = 3_000;
 /// What the slowest way to an end takes: every message of a full queue waits for its lease and for every retry.
 const MILLIS_MAX: u64 = 12 * 60 * 60 * 1_000;
 
+/// Lets the alarm ring while the runtime is out of reach: however much is owed, there are moments between its tries.
+pub fn endure(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), String> {
+    const RINGS: u64 = 60;
+    // Every message of a full queue may be put back or end at one moment.
+    const RINGS_AT_ONCE: u64 = 30;
+    let started = world.now();
+    let mut rings = 0;
+    let mut act = |world: &mut World, action: Action| {
+        record(action);
+        world.step(action)
+    };
+    act(world, Action::Reach(false))?;
+    while rings < RINGS {
+        if world.shell.handler.is_some() {
+            act(world, Action::Answer)?;
+        } else if world.shell.follower.is_some() {
+            act(world, Action::Read(Stream::Breaks))?;
+        } else if world.can_ring() {
+            rings += 1;
+            act(world, Action::Ring)?;
+        } else if world.session.store.alarm().is_some() {
+            act(world, Action::PassToAlarm)?;
+        } else {
+            return Ok(());
+        }
+    }
+    let millis = world.now().millis_since(started);
+    if millis < (RINGS - RINGS_AT_ONCE) * 500 {
+        return Err(format!("the alarm rang {rings} times within {millis} ms"));
+    }
+    Ok(())
+}
+
 /// Goes on until nothing is owed, and checks that every acknowledged message has ended.
 ///
 /// `record` is told every action.
