@@ -5,10 +5,10 @@ import { join } from "node:path";
 
 /**
  * `$0` is the folder of its notes. How long it works depends on the last character of the message id, so that kills
- * find it in every stage.
+ * find it in every stage. A runtime that is killed at once never tells it what to work on.
  */
 const SCRIPT = `
-read -r intent
+read -r intent || exit 1
 id=\${intent#*\\"messageId\\":\\"}
 id=\${id%%\\"*}
 printf '%s %s\\n' "$id" "$(date +%s%3N)" >> "$0/starts"

@@ -112,17 +112,18 @@ function checkStarts(row: MessageRow, evidence: MessageEvidence, findings: Findi
 function checkReason(row: MessageRow, evidence: MessageEvidence, findings: Findings): void {
   const state = JSON.parse(row.state) as {
     acceptedAt?: number;
-    failure?: { code: string; subtype?: string };
+    failure?: { code: string; subtype?: string; stage?: string };
   };
   const id = row.message_id;
-  const { code = "none", subtype } = state.failure ?? {};
+  const { code = "none", subtype, stage } = state.failure ?? {};
   const reason = subtype === undefined ? code : `${code} / ${subtype}`;
   const hits = hitsOf(row, evidence);
-  const wasAccepted = state.acceptedAt !== undefined;
+  // A runtime that was killed just as it started the agent cannot tell afterwards whether it did, and says it did.
+  const wasStarted = state.acceptedAt !== undefined || stage === "interruption";
   findings.check(
-    row.phase === "failed" && LOST_WITH_RUNTIME.includes(code) && hits >= (wasAccepted ? 1 : 2),
+    row.phase === "failed" && LOST_WITH_RUNTIME.includes(code) && hits >= (wasStarted ? 1 : 2),
     `the message ${row.phase} with ${reason}; the runtime was killed ${hits} times ` +
-      `while ${wasAccepted ? "its agent ran" : "it was delivered"}`,
+      `while ${wasStarted ? "its agent ran" : "it was delivered"}`,
     id,
   );
 }
