@@ -193,16 +193,14 @@ impl Progress<'_> {
         let Some(message) = self.delivered(message_id, submission) else {
             return;
         };
-        // A turn that completed was started, even when the event that said so is lost.
-        let accepted_at = message.state.accepted_at().unwrap_or(self.now);
+        let message = self.inferred_start(message);
+        let Some(accepted_at) = message.state.accepted_at() else {
+            return;
+        };
         if let Some(branch) = branch
             && self.view.record.upstream_branch.as_deref() != Some(branch)
         {
             self.record().upstream_branch = Some(branch.to_owned());
-        }
-        if message.state.accepted_at().is_none() {
-            self.draft
-                .write(Write::AppendEvent(event::sent(message_id, self.now)));
         }
         self.draft
             .write(Write::AppendEvent(event::completed(message_id, self.now)));
@@ -215,6 +213,33 @@ impl Progress<'_> {
         );
     }
 
+    /// The message with the start that its end implies, and the event of it.
+    fn inferred_start(&mut self, mut message: MessageRecord) -> MessageRecord {
+        let MessageState::Claimed {
+            history,
+            generation,
+            ..
+        } = message.state.clone()
+        else {
+            return message;
+        };
+        let Some(store_id) = self.view.link.store_id.clone() else {
+            return message;
+        };
+        self.draft.write(Write::AppendEvent(event::sent(
+            message.message_id(),
+            self.now,
+        )));
+        message.state = MessageState::Accepted {
+            history,
+            generation,
+            store_id,
+            accepted_at: self.now,
+            active: false,
+        };
+        message
+    }
+
     fn error(&mut self, message_id: &MessageId, submission: Submission, failure: &Failure) {
         let Some(message) = self.delivered(message_id, submission) else {
             return;
@@ -223,6 +248,7 @@ impl Progress<'_> {
         // died in between, and starts no turn twice.
         let was_started = failure.stage != FailureStage::PreDispatch;
         if was_started || message.state.accepted_at().is_some() {
+            let message = self.inferred_start(message);
             self.fail(&message, failure.clone());
         } else if message
             .state

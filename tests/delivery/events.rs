@@ -259,6 +259,10 @@ fn a_runtime_that_stopped_before_it_told_the_start_ends_the_message() {
     stopped.stage = FailureStage::Interruption;
     delivering.happen([error('a', 1, stopped)]);
     assert_eq!(delivering.failure('a').code, FailureCode::ContainerShutdown);
+    let payload = delivering.payloads("cloud.message.failed");
+    assert_eq!(payload[0]["accepted"], true);
+    assert_eq!(payload[0]["completionSource"], "wrapper_failure");
+    assert_eq!(delivering.payloads("cloud.message.sent").len(), 1);
 }
 
 #[test]
