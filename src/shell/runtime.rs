@@ -14,9 +14,9 @@ use worker::{
 /// Longest an outside call may hold the alarm's handler: while it runs no other deadline can ring.
 const CALL_TIMEOUT_MILLIS: u32 = 2_000;
 /// How long a read of events stays open.
-pub const EVENT_WAIT_MILLIS: u32 = 25_000;
+pub const EVENT_WAIT_MILLIS: u32 = 5_000;
 /// What a read of events may take beyond that.
-const EVENT_GRACE_MILLIS: u32 = 5_000;
+const EVENT_GRACE_MILLIS: u32 = 3_000;
 
 /// Why a call gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

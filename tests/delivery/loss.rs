@@ -1,19 +1,13 @@
 //! Runtimes that go away: out of reach, restarted, on another disk, without their journal.
 
 use cloud_agent_session::session::claim::Work;
-use cloud_agent_session::session::delivery::{
-    on_journal_gone, on_pull_answered, on_pull_failed, on_pull_started,
-};
+use cloud_agent_session::session::delivery::{on_journal_gone, on_pull_answered, on_pull_started};
 use cloud_agent_session::session::message::Phase;
 use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{FailureCode, FailureStage, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, line, ready};
 use crate::harness::shell::apply;
-
-fn read_fails(delivering: &Delivering) {
-    apply(&delivering.session, on_pull_failed).unwrap();
-}
 
 fn read_is_answered(delivering: &Delivering) {
     apply(&delivering.session, |view, now, settings| {
@@ -38,13 +32,13 @@ fn a_runtime_out_of_reach_for_a_minute_loses_the_agent_that_ran_there() {
         if shows_something {
             delivering.happen([line('a', 1)]);
         }
-        read_fails(&delivering);
+        delivering.read_fails();
         assert_eq!(delivering.deadline("event_pull"), Some(2_000));
         delivering.session.pass_millis(59_999);
-        read_fails(&delivering);
+        delivering.read_fails();
         assert_eq!(delivering.phase('a'), Phase::Accepted);
         delivering.session.pass_millis(1);
-        read_fails(&delivering);
+        delivering.read_fails();
         let failure = delivering.failure('a');
         assert_eq!(failure.code, FailureCode::WrapperDisconnected);
         assert_eq!(failure.stage, stage);
@@ -55,9 +49,9 @@ fn a_runtime_out_of_reach_for_a_minute_loses_the_agent_that_ran_there() {
 #[test]
 fn a_claim_is_tried_again_when_its_runtime_is_lost() {
     let delivering = claimed();
-    read_fails(&delivering);
+    delivering.read_fails();
     delivering.session.pass_millis(60_000);
-    read_fails(&delivering);
+    delivering.read_fails();
     assert_eq!(delivering.phase('a'), Phase::Queued);
     assert_eq!(delivering.deadline("retry"), Some(1_000));
 }
@@ -65,18 +59,18 @@ fn a_claim_is_tried_again_when_its_runtime_is_lost() {
 #[test]
 fn reads_that_succeed_in_between_count_even_without_an_event() {
     let delivering = Delivering::accepted(&['a']);
-    read_fails(&delivering);
+    delivering.read_fails();
     for _ in 0..5 {
         delivering.session.pass_millis(25_000);
         read_is_answered(&delivering);
     }
-    read_fails(&delivering);
+    delivering.read_fails();
     assert_eq!(delivering.phase('a'), Phase::Accepted);
     // An event counts as well.
     delivering.session.pass_millis(59_000);
     delivering.happen([line('a', 1)]);
     delivering.session.pass_millis(2_000);
-    read_fails(&delivering);
+    delivering.read_fails();
     assert_eq!(delivering.phase('a'), Phase::Accepted);
 }
 
@@ -177,11 +171,11 @@ fn a_turn_that_ended_and_whose_end_is_never_told_is_not_waited_for_long() {
 fn the_alarm_reads_events_itself_when_nobody_does() {
     let delivering = claimed();
     apply(&delivering.session, on_pull_started).unwrap();
-    delivering.session.pass_millis(39_999);
+    delivering.session.pass_millis(9_999);
     assert_eq!(delivering.ring(), Work::Pull { overdue: false });
     delivering.session.pass_millis(1);
     assert_eq!(delivering.ring(), Work::Pull { overdue: true });
-    assert_eq!(delivering.deadline("event_pull"), Some(40_000));
+    assert_eq!(delivering.deadline("event_pull"), Some(10_000));
     // An object that was constructed anew has no reader.
     delivering.session.store.restart(delivering.session.now());
     assert_eq!(delivering.deadline("event_pull"), Some(0));

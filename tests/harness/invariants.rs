@@ -12,7 +12,7 @@ use super::tables::{MessageRow, Tables};
 use super::world::World;
 
 /// The longest that anything may stay unwatched while a message is being delivered.
-const WATCH_MILLIS: u64 = 40_000;
+const WATCH_MILLIS: u64 = 10_000;
 /// Most time between two tries of a call that is owed.
 const OWED_MILLIS: u64 = 2_000;
 /// How long a runtime must have been silent before what it did counts as lost.
