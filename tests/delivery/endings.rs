@@ -94,7 +94,20 @@ fn a_message_that_may_be_out_is_stopped_in_the_runtime_wherever_it_stands() {
     again.session.pass_millis(1_000);
     let claim = again.claim();
     again.hand_over_fails(&claim, &HandOverFault::Unreachable);
-    for delivering in [lost, late, again] {
+    // Handed over, and neither an answer nor an event ever came.
+    let silent = Delivering::new(&['a']);
+    silent.claim();
+    silent.contact(&disk(1));
+    silent.session.pass_millis(600_000);
+    silent.ring();
+    // The same, and a reader that an earlier message left behind could not read either.
+    let unread = Delivering::new(&['a']);
+    unread.claim();
+    unread.contact(&disk(1));
+    unread.read_fails();
+    unread.session.pass_millis(60_000);
+    unread.read_fails();
+    for delivering in [lost, late, again, silent, unread] {
         assert_eq!(delivering.phase('a'), Phase::Queued);
         delivering.session.interrupt().unwrap();
         assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));

@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use cloud_agent_session::session::claim::{Claim, Work};
 use cloud_agent_session::session::delivery::{
-    HandOverFault, on_contact, on_hand_over_failed, on_interrupt_answered, on_turn_taken,
+    HandOverFault, on_contact, on_hand_over_failed, on_interrupt_answered, on_pull_failed,
+    on_turn_taken,
 };
 use cloud_agent_session::session::journal::on_events;
 use cloud_agent_session::session::message::{MessageState, Phase};
@@ -178,6 +179,11 @@ impl Delivering {
             })
             .collect();
         self.read(&disk(1), &numbered);
+    }
+
+    /// A read of events gets no answer.
+    pub fn read_fails(&self) {
+        apply(&self.session, on_pull_failed).expect("the store works");
     }
 
     /// Events are read from a disk, whatever their numbers.

@@ -244,6 +244,10 @@ fn alarm(world: &World, durable: &Durable) -> Check {
         let at = at.max(world.latest);
         owed.push((format!("{} is {:?}", head.message_id, head.phase), at));
     }
+    if !is_deleted && (owes_interrupts(tables) || owes_push(tables)) {
+        let at = world.latest.plus_millis(OWED_MILLIS);
+        owed.push(("a call to the runtime".to_owned(), at));
+    }
     let excuse = world
         .shell
         .last_fault
@@ -260,6 +264,23 @@ fn alarm(world: &World, durable: &Durable) -> Check {
 fn owes_interrupts(tables: &Tables) -> bool {
     let link = tables.runtime.as_ref();
     link.is_some_and(|link| !link.interrupts.is_empty())
+}
+
+/// Whether the runtime has a turn and not the newest credential.
+fn owes_push(tables: &Tables) -> bool {
+    let acknowledged = tables.runtime.as_ref().map(|link| link.acknowledged);
+    let current = tables.credential.as_ref().map(|current| current.generation);
+    let Some((_, head)) = tables.head() else {
+        return false;
+    };
+    let is_taken = matches!(
+        head.state(),
+        MessageState::Claimed {
+            store_id: Some(_),
+            ..
+        } | MessageState::Accepted { .. }
+    );
+    is_taken && current > acknowledged
 }
 
 fn waits_for_credential(world: &World) -> bool {
