@@ -7,7 +7,7 @@ use cloud_agent_session::session::message::Phase;
 use cloud_agent_wire::{FailureCode, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, line, ready};
-use crate::harness::fixtures::{arrival, message_id, prompt};
+use crate::harness::fixtures::{arrival, message_id, prompt, token};
 use crate::harness::session::Session;
 
 #[test]
@@ -44,6 +44,24 @@ fn nothing_new_is_delivered_before_the_runtime_has_stopped_the_old() {
     assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
     delivering.interrupt_answered('a');
     assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
+}
+
+#[test]
+fn what_else_is_due_does_not_ring_the_alarm_without_pause_meanwhile() {
+    let delivering = Delivering::accepted(&['a']);
+    let now = delivering.session.now();
+    delivering
+        .session
+        .rotate(&token("2"), arrival(now, 1))
+        .unwrap();
+    assert_eq!(delivering.deadline("push_owed"), Some(0));
+    delivering.session.interrupt().unwrap();
+    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    for _ in 0..10 {
+        delivering.ring_when_due();
+        let alarm = delivering.session.store.alarm().unwrap();
+        assert!(alarm > delivering.session.now());
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Generator {
                 _ => Action::Pass(self.numbers.below(120_000)),
             });
         }
-        if self.numbers.below(1_000) < 4 {
+        if self.numbers.below(1_000) < 8 {
             return Some(Action::Interrupt);
         }
         if self.deletes && self.requests_left < 3 && self.numbers.percent(3) {
