@@ -157,6 +157,14 @@ impl Progress<'_> {
             .write(Write::AppendEvent(event::sent(message_id, now)));
         self.draft.deadlines.set(DeadlineKind::ClaimLease, None);
         self.set_after(DeadlineKind::TurnWatch, self.settings.no_output_millis);
+        // The start tells what the workspace has, also when the hand-over's own answer was lost.
+        if self.view.link.acknowledged < generation {
+            self.link().acknowledged = generation;
+        }
+        if self.view.generation() > self.view.link.acknowledged {
+            self.draft
+                .set_deadline_no_later(DeadlineKind::PushOwed, now);
+        }
         if self.view.record.prepared_at.is_none() || self.view.record.initiated_at.is_none() {
             let record = self.record();
             record.prepared_at.get_or_insert(now);
