@@ -168,6 +168,26 @@ fn a_credential_that_came_during_the_hand_over_is_pushed_after_it() {
 }
 
 #[test]
+fn the_start_of_an_agent_tells_which_credential_it_has() {
+    // The answer to the hand-over is lost, and what the runtime says next is that the agent starts.
+    let delivering = Delivering::new(&['a']);
+    delivering.claim();
+    delivering.contact(&disk(1));
+    delivering.happen([ready('a', 1)]);
+    assert_eq!(delivering.deadline("push_owed"), None);
+    assert!(matches!(delivering.ring(), Work::Pull { .. }));
+
+    let delivering = Delivering::new(&['a']);
+    delivering.claim();
+    delivering.contact(&disk(1));
+    rotate(&delivering, "2");
+    delivering.ring();
+    delivering.happen([ready('a', 1)]);
+    assert_eq!(delivering.deadline("push_owed"), Some(0));
+    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+}
+
+#[test]
 fn nothing_is_pushed_while_no_turn_is_there() {
     let delivering = Delivering::accepted(&['a']);
     delivering.happen([complete('a', 1)]);
