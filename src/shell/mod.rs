@@ -1,5 +1,6 @@
 //! The effects: everything that talks to the platform, and nothing that decides.
 
+mod answering;
 mod bodies;
 mod config;
 mod delivery;

@@ -3,29 +3,20 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use cloud_agent_wire::MessageId;
-use serde::Serialize;
 use worker::{DurableObject, Env, Method, Request, Response, Result, State, durable_object};
 
-use crate::commands::{self, NewSession};
 use crate::config::Config;
 use crate::envelope::{Envelope, VERSION};
-use crate::projection;
-use crate::session::admission::Acknowledgement;
 use crate::session::claim::Work;
-use crate::session::command::Ingredients;
 use crate::session::engine::{self, Store};
-use crate::session::error::{CommandError, StoreError};
+use crate::session::error::StoreError;
 use crate::telemetry::LogEvent;
-use crate::trpc::input::{self, CallbackChange, decode};
-use crate::trpc::output::{
-    DeleteSessionOutput, InterruptSessionOutput, PrepareSessionOutput, UpdateSessionOutput,
-};
 use crate::trpc::{CallError, ErrorKey, Procedure};
 
+use super::answering::Answering;
 use super::config::config;
 use super::delivery::Delivery;
-use super::platform::{self, nonce, now};
+use super::platform::now;
 use super::runtime::{RuntimeClient, UrlTransport};
 use super::store::SqlStore;
 
@@ -123,22 +114,12 @@ impl CloudAgentSession {
             .ok()
             .filter(|envelope| envelope.v == VERSION)
             .ok_or_else(|| CallError::new(ErrorKey::BadRequest, "Unknown command version"))?;
-        let context = Context {
+        Answering {
             store: &store,
             config: &config,
             envelope: &envelope,
-        };
-        match procedure {
-            Some(Procedure::PrepareSession) => context.prepare(),
-            Some(Procedure::UpdateSession) => context.update(),
-            Some(Procedure::InitiateFromKilocodeSessionV2) => context.initiate(),
-            Some(Procedure::SendMessageV2) => context.send_message(),
-            Some(Procedure::GetSession) => context.get_session(),
-            Some(Procedure::GetMessageResult) => context.get_message_result(),
-            Some(Procedure::InterruptSession) => context.interrupt(),
-            Some(Procedure::DeleteSession) => context.delete(),
-            _ => Err(CallError::new(ErrorKey::NotFound, "Unknown command")),
         }
+        .answer(procedure)
     }
 
     /// The alarm's work. Every fault is caught here: the platform's own retries end after six.
@@ -233,207 +214,6 @@ impl Reader {
             self.is_reading.set(false);
         }
     }
-}
-
-/// What a command is answered with.
-struct Context<'a> {
-    store: &'a Rc<SqlStore>,
-    config: &'a Config,
-    envelope: &'a Envelope<'a>,
-}
-
-type Answer = std::result::Result<String, CallError>;
-
-impl Context<'_> {
-    fn input<T: input::Input>(&self, rules: &T::Rules) -> std::result::Result<T, CallError> {
-        decode(
-            self.envelope.input.map(serde_json::value::RawValue::get),
-            rules,
-        )
-        .map_err(CallError::from)
-    }
-
-    fn ingredients(&self) -> std::result::Result<Ingredients<'_>, CallError> {
-        Ok(Ingredients {
-            ring: &self.config.sealing_keys,
-            nonce: nonce().map_err(|_| CallError::internal())?,
-            settings: self.config.settings,
-        })
-    }
-
-    /// The message's id when the client gave none.
-    fn fallback_id(&self) -> std::result::Result<MessageId, CallError> {
-        match &self.envelope.message_id {
-            Some(id) => Ok(id.clone()),
-            None => platform::message_id().map_err(|_| CallError::internal()),
-        }
-    }
-
-    fn prepare(&self) -> Answer {
-        let input: input::PrepareSession = self.input(&self.config.allowed_hosts)?;
-        let ids = self
-            .envelope
-            .new_session
-            .clone()
-            .ok_or_else(CallError::internal)?;
-        let auto_initiate = input.auto_initiate;
-        let output = PrepareSessionOutput {
-            cloud_agent_session_id: ids.session_id.clone(),
-            kilo_session_id: ids.kilo_session_id.clone(),
-        };
-        let ids = NewSession {
-            session_id: ids.session_id,
-            user_id: self.envelope.user_id.clone(),
-            kilo_session_id: ids.kilo_session_id,
-            fallback_message_id: self.fallback_id()?,
-        };
-        // A repeat of a request whose answer was lost finds the session that it made.
-        let is_repeat = self
-            .store
-            .initial_message()
-            .map_err(|_| CallError::internal())?
-            .is_some();
-        if !is_repeat {
-            let command = commands::prepare_session(input, ids, self.envelope.arrival(), now());
-            let (credential, secrets) = (self.ingredients()?, self.ingredients()?);
-            engine::prepare(&**self.store, command, now(), [&credential, &secrets])
-                .map_err(|error| commands::call_error(&error, false))?;
-        }
-        if auto_initiate {
-            self.admit(engine::initiate(
-                &**self.store,
-                self.envelope.arrival(),
-                now(),
-                &self.ingredients()?,
-            ))?;
-        }
-        json(&output)
-    }
-
-    fn update(&self) -> Answer {
-        let input: input::UpdateSession = self.input(&self.config.allowed_hosts)?;
-        let refused = |error: CommandError| commands::call_error(&error, false);
-        // The token can be refused, so it comes before anything is changed.
-        match input.git_token {
-            Some(token) => engine::rotate(
-                &**self.store,
-                &token,
-                self.envelope.arrival(),
-                now(),
-                &self.ingredients()?,
-            )
-            .map_err(refused)?,
-            None => self.require_session()?,
-        }
-        match input.callback {
-            CallbackChange::Keep => {}
-            change => {
-                let target = match change {
-                    CallbackChange::Set(target) => commands::callback_target(&target),
-                    CallbackChange::Keep | CallbackChange::Clear => None,
-                };
-                engine::replace_callback(&**self.store, target, &self.ingredients()?)
-                    .map_err(refused)?;
-            }
-        }
-        json(&UpdateSessionOutput { success: true })
-    }
-
-    fn require_session(&self) -> std::result::Result<(), CallError> {
-        match self.store.initial_message() {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
-            Err(_) => Err(CallError::internal()),
-        }
-    }
-
-    fn initiate(&self) -> Answer {
-        self.input::<input::InitiateSession>(&())?;
-        self.admit(engine::initiate(
-            &**self.store,
-            self.envelope.arrival(),
-            now(),
-            &self.ingredients()?,
-        ))
-    }
-
-    fn send_message(&self) -> Answer {
-        let input: input::SendMessage = self.input(&())?;
-        let command = commands::send_message(input, self.fallback_id()?, self.envelope.arrival());
-        self.admit(engine::send_message(
-            &**self.store,
-            command,
-            now(),
-            &self.ingredients()?,
-        ))
-    }
-
-    fn admit(&self, admitted: std::result::Result<Acknowledgement, CommandError>) -> Answer {
-        let acknowledgement = admitted.map_err(|error| commands::call_error(&error, true))?;
-        let session_id = self.store.session_id().ok_or_else(CallError::internal)?;
-        json(&projection::acknowledgement(session_id, acknowledgement))
-    }
-
-    fn get_session(&self) -> Answer {
-        self.input::<input::GetSession>(&())?;
-        match self.store.session_sources() {
-            Ok(Some(sources)) => json(&projection::session(sources)),
-            Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
-            Err(error) => Err(self.unreadable(&error)),
-        }
-    }
-
-    fn get_message_result(&self) -> Answer {
-        let input = self.input::<input::GetMessageResult>(&())?;
-        match self.store.message(&input.message_id.0) {
-            Ok(Some((session_id, Some(message)))) => {
-                json(&projection::message_result(session_id, message))
-            }
-            Ok(Some((_, None))) => Err(commands::call_error(&CommandError::MessageNotFound, false)),
-            Ok(None) => Err(commands::call_error(&CommandError::SessionNotFound, false)),
-            Err(error) => Err(self.unreadable(&error)),
-        }
-    }
-
-    fn interrupt(&self) -> Answer {
-        self.input::<input::InterruptSession>(&())?;
-        let interrupted = engine::interrupt(&**self.store, now(), &self.config.settings);
-        let (success, message) = match interrupted {
-            Ok(()) => (true, "Queued session messages interrupted"),
-            Err(CommandError::SessionNotFound) => (false, "Session not found"),
-            Err(error) => return Err(commands::call_error(&error, false)),
-        };
-        json(&InterruptSessionOutput {
-            success,
-            message,
-            processes_found: false,
-        })
-    }
-
-    fn delete(&self) -> Answer {
-        self.input::<input::DeleteSession>(&())?;
-        let message = match engine::delete(&**self.store, now()) {
-            Ok(()) => None,
-            Err(CommandError::SessionNotFound) => Some("Session was already deleted"),
-            Err(error) => return Err(commands::call_error(&error, false)),
-        };
-        json(&DeleteSessionOutput {
-            success: true,
-            message,
-        })
-    }
-
-    fn unreadable(&self, error: &StoreError) -> CallError {
-        self.store.log(&LogEvent::Fault {
-            place: "load",
-            reason: error.to_string(),
-        });
-        CallError::internal()
-    }
-}
-
-fn json(output: &impl Serialize) -> Answer {
-    serde_json::to_string(output).map_err(|_| CallError::internal())
 }
 
 fn fault_line(place: &'static str, error: &StoreError) -> String {
