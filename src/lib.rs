@@ -21,6 +21,8 @@
 pub mod auth;
 pub mod commands;
 pub mod config;
+#[cfg(test)]
+mod declarations;
 pub mod envelope;
 pub mod limits;
 pub mod mint;

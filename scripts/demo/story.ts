@@ -1,12 +1,13 @@
 // The story that the demo plays: a session whose git token is replaced again and again.
 
 import { randomBytes } from "node:crypto";
+import type { CredentialOutput } from "../../client/index.d.ts";
 import { type Needle, needlesOf } from "../../tests/support/canary.ts";
 import type { GitRepository } from "../../tests/support/git-repository.ts";
 import type { GitServer, RequestRecord } from "../../tests/support/git-server.ts";
 import { ProcessWatcher } from "../../tests/support/process-watcher.ts";
 import { type Client, messageId, refusal } from "../support/client.ts";
-import { type CredentialView, type FollowUp, Session } from "../support/session.ts";
+import { type FollowUp, Session } from "../support/session.ts";
 import type { Stack } from "../support/stack.ts";
 import {
   describeRequests,
@@ -241,7 +242,7 @@ class Story {
     return parts.filter((part) => !part.startsWith("messageId=")).join(" ");
   }
 
-  async #credential(): Promise<CredentialView> {
+  async #credential(): Promise<CredentialOutput> {
     const { credential } = await this.session.view();
     if (credential === undefined) throw new Error("getSession shows no credential");
     return credential;
@@ -301,7 +302,7 @@ function issue(server: GitServer, label: string): string {
   });
 }
 
-function same(before: CredentialView, after: CredentialView): boolean {
+function same(before: CredentialOutput, after: CredentialOutput): boolean {
   return JSON.stringify(before) === JSON.stringify(after);
 }
 

@@ -1,54 +1,13 @@
 // One session, as its user sees it.
 
+import type {
+  Acknowledgement,
+  GetMessageResultOutput,
+  GetSessionOutput,
+} from "../../client/index.d.ts";
 import type { Client } from "./client.ts";
 import { messageId } from "./client.ts";
 import { waitFor } from "./wait.ts";
-
-/** Answer to a message that was taken. */
-export interface Acknowledgement {
-  cloudAgentSessionId: string;
-  status: "started";
-  streamUrl: string;
-  messageId: string;
-  delivery: "queued" | "sent";
-  executionId: string;
-}
-
-/** What became of a message. */
-export interface MessageResult {
-  cloudAgentSessionId: string;
-  messageId: string;
-  status: "queued" | "running" | "completed" | "failed" | "interrupted";
-  completionSource?: string;
-  failure?: {
-    stage?: string;
-    code?: string;
-    subtype?: string;
-    message?: string;
-    attempts?: number;
-    retryable?: boolean;
-  };
-}
-
-/** What the session shows of its credential. */
-export interface CredentialView {
-  generation: number;
-  updatedAt: number;
-  messageId?: string;
-  fingerprint: string;
-  waitingSince?: number;
-}
-
-/** What `getSession` answers, as far as it is used here. */
-export interface SessionView {
-  sessionId: string;
-  userId: string;
-  gitUrl?: string;
-  githubRepo?: string;
-  credential?: CredentialView;
-  execution: { id: string; status: string } | null;
-  [field: string]: unknown;
-}
 
 /** A follow-up; prompt and message id are made when they are absent. */
 export interface FollowUp {
@@ -110,15 +69,15 @@ export class Session {
   }
 
   /** What became of a message so far. */
-  async result(id: string): Promise<MessageResult> {
+  async result(id: string): Promise<GetMessageResultOutput> {
     return (await this.client.query("getMessageResult", {
       cloudAgentSessionId: this.id,
       messageId: id,
-    })) as MessageResult;
+    })) as GetMessageResultOutput;
   }
 
   /** Waits until a message is terminal. */
-  async ended(id: string, timeoutMs = RESULT_MS): Promise<MessageResult> {
+  async ended(id: string, timeoutMs = RESULT_MS): Promise<GetMessageResultOutput> {
     return await waitFor(
       `the end of message ${id}`,
       async () => {
@@ -130,7 +89,7 @@ export class Session {
   }
 
   /** Waits until a message is terminal, and throws unless it completed. */
-  async completed(id: string, timeoutMs = RESULT_MS): Promise<MessageResult> {
+  async completed(id: string, timeoutMs = RESULT_MS): Promise<GetMessageResultOutput> {
     const result = await this.ended(id, timeoutMs);
     if (result.status !== "completed") {
       throw new Error(`message ${id} ended as ${JSON.stringify(result)}`);
@@ -139,9 +98,9 @@ export class Session {
   }
 
   /** The session's state. */
-  async view(): Promise<SessionView> {
+  async view(): Promise<GetSessionOutput> {
     return (await this.client.query("getSession", {
       cloudAgentSessionId: this.id,
-    })) as SessionView;
+    })) as GetSessionOutput;
   }
 }

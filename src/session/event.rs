@@ -72,6 +72,11 @@ impl CompletionSource {
 /// A failure as clients see it: vocabulary and fixed sentences, no captured output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "MessageFailure")
+)]
 pub struct PublicFailure {
     /// How far the message had come.
     pub stage: &'static str,

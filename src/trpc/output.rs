@@ -9,6 +9,7 @@ use crate::session::event::PublicFailure;
 /// The answer to an admitted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct Acknowledgement {
     /// The session.
     pub cloud_agent_session_id: SessionId,
@@ -42,6 +43,7 @@ impl Acknowledgement {
 /// The one status of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum Started {
     /// The message is durable.
     Started,
@@ -50,6 +52,7 @@ pub enum Started {
 /// How far an acknowledged message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum Delivery {
     /// It waits.
     Queued,
@@ -60,6 +63,7 @@ pub enum Delivery {
 /// The answer of `prepareSession`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct PrepareSessionOutput {
     /// The new session.
     pub cloud_agent_session_id: SessionId,
@@ -69,6 +73,7 @@ pub struct PrepareSessionOutput {
 
 /// The answer of `updateSession`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct UpdateSessionOutput {
     /// Always true.
     pub success: bool,
@@ -77,6 +82,7 @@ pub struct UpdateSessionOutput {
 /// The answer of `getSession`. It never holds a token, an environment variable, a setup command or a callback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct GetSessionOutput {
     /// The session.
     pub session_id: SessionId,
@@ -122,6 +128,7 @@ pub struct GetSessionOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_agents: Option<Vec<RuntimeAgent>>,
     /// The message that is at work or comes next; `null` when there is none.
+    #[cfg_attr(test, ts(optional = false))]
     pub execution: Option<ExecutionOutput>,
     /// The session's credential, if its repository is generic git and it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,6 +154,7 @@ pub struct GetSessionOutput {
 /// The message that is at work or comes next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct ExecutionOutput {
     /// The message.
     pub id: MessageId,
@@ -155,10 +163,13 @@ pub struct ExecutionOutput {
     /// The session's timestamp, which is not when it started.
     pub started_at: Timestamp,
     /// Always `null`.
+    #[cfg_attr(test, ts(type = "null"))]
     pub last_heartbeat: (),
     /// Always `null`.
+    #[cfg_attr(test, ts(type = "null"))]
     pub process_id: (),
     /// Always `null`.
+    #[cfg_attr(test, ts(type = "null"))]
     pub error: (),
     /// Whether the runtime gives signs of life.
     pub health: ExecutionHealth,
@@ -167,6 +178,7 @@ pub struct ExecutionOutput {
 /// Whether a message is at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum ExecutionStatus {
     /// It comes next.
     Pending,
@@ -177,6 +189,7 @@ pub enum ExecutionStatus {
 /// Whether the runtime gives signs of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum ExecutionHealth {
     /// It does, or nothing is expected of it.
     Healthy,
@@ -187,6 +200,7 @@ pub enum ExecutionHealth {
 /// Which credential is current, without showing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct CredentialOutput {
     /// Counts the changes.
     pub generation: Generation,
@@ -205,6 +219,7 @@ pub struct CredentialOutput {
 /// The answer of `getMessageResult`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct GetMessageResultOutput {
     /// The session.
     pub cloud_agent_session_id: SessionId,
@@ -240,6 +255,7 @@ pub struct GetMessageResultOutput {
 /// How far a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum MessageStatus {
     /// It waits.
     Queued,
@@ -256,6 +272,7 @@ pub enum MessageStatus {
 /// The agent's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct AssistantOutput {
     /// The agent's own id of it.
     pub message_id: String,
@@ -267,6 +284,7 @@ pub struct AssistantOutput {
 /// The answer of `interruptSession`, also for a session that is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct InterruptSessionOutput {
     /// Whether there is such a session.
     pub success: bool,
@@ -278,6 +296,7 @@ pub struct InterruptSessionOutput {
 
 /// The answer of `deleteSession`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct DeleteSessionOutput {
     /// Always true.
     pub success: bool,
@@ -288,6 +307,7 @@ pub struct DeleteSessionOutput {
 
 /// The answer of `health`, and of `GET /health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct HealthOutput {
     /// Always `ok`.
     pub status: &'static str,

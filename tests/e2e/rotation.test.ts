@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import type { CredentialOutput } from "../../client/index.d.ts";
 import { messageId, refusal } from "../../scripts/support/client.ts";
-import { type CredentialView, type FollowUp, Session } from "../../scripts/support/session.ts";
+import { type FollowUp, Session } from "../../scripts/support/session.ts";
 import type { OriginCredentials } from "../../scripts/support/stack.ts";
 import { Environment, labelsOf, type PreparedSession } from "../support/environment.ts";
 import { git } from "../support/git-command.ts";
@@ -36,7 +37,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       return id;
     }
 
-    async function credentialOf(session: Session): Promise<CredentialView> {
+    async function credentialOf(session: Session): Promise<CredentialOutput> {
       const { credential } = await session.view();
       assert.ok(credential, "the session has a credential");
       return credential;

@@ -18,6 +18,8 @@ pub mod ids;
 pub mod intent;
 pub mod routes;
 pub mod secret;
+#[cfg(feature = "typescript")]
+pub mod typescript;
 pub mod workspace;
 
 pub use address::AllowedHosts;

@@ -14,19 +14,23 @@ const IMAGE_EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "gif"];
 
 /// Uploaded files: the folder that they are in and their names.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields, rename = "Attachments"))]
 pub struct AttachmentFields {
     /// The folder.
     pub path: Uuid,
     /// The names, 1 to 5.
+    #[cfg_attr(test, ts(type = "Array<string>"))]
     pub files: List<FileName, { limits::ATTACHMENT_FILES_MAX }>,
 }
 
 /// Uploaded images, as older clients send them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields, rename = "Images"))]
 pub struct ImageFields {
     /// The folder.
     pub path: Uuid,
     /// The names, 1 to 5.
+    #[cfg_attr(test, ts(type = "Array<string>"))]
     pub files: List<ImageName, { limits::ATTACHMENT_FILES_MAX }>,
 }
 

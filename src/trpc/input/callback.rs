@@ -12,11 +12,17 @@ use crate::trpc::issue::{Issue, Violation};
 
 /// The field `callbackTarget`.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "CallbackTarget")
+)]
 pub struct CallbackFields {
     /// An https URL.
     pub url: String,
     /// Headers to send with each report.
     #[serde(default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(type = "Record<string, string>", optional))]
     pub headers: Option<Entries<Header>>,
 }
 

@@ -84,6 +84,11 @@ pub struct PrepareSession {
 /// The input of `prepareSession`. Unknown keys are dropped.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "PrepareSessionInput")
+)]
 pub struct PrepareSessionFields<'a> {
     /// What the user asks; the first turn unless there is an `initialPayload`.
     pub prompt: Prompt,
@@ -100,8 +105,9 @@ pub struct PrepareSessionFields<'a> {
     /// Files, as older clients send them.
     #[serde(default, deserialize_with = "present_object")]
     pub images: Option<ImageFields>,
-    /// A [`PayloadFields`] that is the first turn.
+    /// The first turn, in place of the prompt.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(as = "Option<PayloadFields>"))]
     pub initial_payload: Option<&'a RawValue>,
     /// The id of the first message.
     #[serde(default, deserialize_with = "present")]
@@ -120,6 +126,7 @@ pub struct PrepareSessionFields<'a> {
     pub git_url: Option<String>,
     /// Accepted and ignored.
     #[serde(default)]
+    #[cfg_attr(test, ts(type = "unknown", optional))]
     pub github_token: Option<IgnoredAny>,
     /// A token for a generic git repository.
     #[serde(default, deserialize_with = "present")]
@@ -144,24 +151,34 @@ pub struct PrepareSessionFields<'a> {
     pub gate_threshold: Option<GateThreshold>,
     /// Environment variables.
     #[serde(default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(type = "Record<string, string>", optional))]
     pub env_vars: Option<Entries<EnvVar>>,
     /// Encrypted environment variables.
     #[serde(default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(as = "Option<BTreeMap<String, EncryptedValue>>"))]
     pub encrypted_secrets: Option<Entries<EncryptedSecret>>,
     /// Shell commands that prepare a fresh workspace.
     #[serde(default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(type = "Array<string>", optional))]
     pub setup_commands: Option<List<SetupCommand, { limits::SETUP_COMMANDS_MAX }>>,
     /// MCP servers, passed through.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(type = "Record<string, unknown>", optional))]
     pub mcp_servers: Option<&'a RawValue>,
     /// Skills, passed through.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(type = "unknown", optional))]
     pub runtime_skills: Option<&'a RawValue>,
     /// Agents, passed through.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[cfg_attr(
+        test,
+        ts(type = "Array<RuntimeAgent & Record<string, unknown>>", optional)
+    )]
     pub runtime_agents: Option<&'a RawValue>,
     /// Slash commands, passed through.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(type = "unknown", optional))]
     pub kilo_commands: Option<&'a RawValue>,
     /// Where to report what became of messages.
     #[serde(default, deserialize_with = "present_object")]

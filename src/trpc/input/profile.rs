@@ -84,6 +84,9 @@ checked_text!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretVersion;
 
+#[cfg(test)]
+cloud_agent_wire::appears_as!(SecretVersion => "1");
+
 impl Serialize for SecretVersion {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(1)
@@ -123,9 +126,14 @@ pub struct EncryptedSecret {
     pub value: EncryptedValue,
 }
 
-/// The value of an [`EncryptedSecret`].
+/// The encrypted value of an environment variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "EncryptedSecret")
+)]
 pub struct EncryptedValue {
     /// The ciphertext.
     pub encrypted_data: EncryptedData,
@@ -163,6 +171,7 @@ pub struct AgentConfiguration {
 
 /// What a session needs to know of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct RuntimeAgent {
     /// The mode that chooses it.
     pub slug: Mode,

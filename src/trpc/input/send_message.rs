@@ -35,11 +35,17 @@ pub struct SendMessage {
 /// level; a `payload` of type `prompt`; a `payload` of type `command`. Unknown keys are dropped.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "SendMessageInput")
+)]
 pub struct SendMessageFields<'a> {
     /// The session.
     pub cloud_agent_session_id: Id<SessionId>,
     /// The message's id; `null` is the same as none.
     #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub message_id: Option<Id<MessageId>>,
     /// The text.
     #[serde(default, deserialize_with = "present")]
@@ -53,8 +59,9 @@ pub struct SendMessageFields<'a> {
     /// The model's variant.
     #[serde(default, deserialize_with = "present")]
     pub variant: Option<Variant>,
-    /// A [`PayloadFields`], looked at only when the first form is not complete.
+    /// The turn, looked at only when the first form is not complete.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(as = "Option<PayloadFields>"))]
     pub payload: Option<&'a RawValue>,
     /// Files.
     #[serde(default, deserialize_with = "present_object")]
@@ -73,6 +80,7 @@ pub struct SendMessageFields<'a> {
     pub git_token: Option<Secret>,
     /// Accepted and ignored.
     #[serde(default)]
+    #[cfg_attr(test, ts(type = "unknown", optional))]
     pub github_token: Option<IgnoredAny>,
 }
 

@@ -31,6 +31,7 @@ plain_inputs!(
 /// The input of `initiateFromKilocodeSessionV2`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "InitiateSessionInput"))]
 pub struct InitiateSession {
     /// The session.
     pub cloud_agent_session_id: Id<SessionId>,
@@ -39,6 +40,7 @@ pub struct InitiateSession {
 /// The input of `getSession`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "GetSessionInput"))]
 pub struct GetSession {
     /// The session.
     pub cloud_agent_session_id: Id<SessionId>,
@@ -47,6 +49,7 @@ pub struct GetSession {
 /// The input of `getMessageResult`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "GetMessageResultInput"))]
 pub struct GetMessageResult {
     /// The session.
     pub cloud_agent_session_id: Id<SessionId>,
@@ -57,6 +60,7 @@ pub struct GetMessageResult {
 /// The input of `interruptSession`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "InterruptSessionInput"))]
 pub struct InterruptSession {
     /// The session.
     pub session_id: Id<SessionId>,
@@ -65,6 +69,7 @@ pub struct InterruptSession {
 /// The input of `deleteSession`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "DeleteSessionInput"))]
 pub struct DeleteSession {
     /// The session.
     pub session_id: Id<SessionId>,

@@ -31,6 +31,9 @@ macro_rules! checked_text {
             }
         }
 
+        #[cfg(test)]
+        cloud_agent_wire::appears_as!($name => "string");
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
@@ -173,6 +176,12 @@ checked_text!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Id<T>(pub T);
 
+#[cfg(test)]
+cloud_agent_wire::appears_as!(
+    Id<cloud_agent_wire::SessionId> => "string",
+    Id<cloud_agent_wire::MessageId> => "string",
+);
+
 impl<'de, T: TryFrom<String, Error = InvalidId>> Deserialize<'de> for Id<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -249,6 +258,9 @@ macro_rules! words {
                 serializer.serialize_str(self.as_str())
             }
         }
+
+        #[cfg(test)]
+        cloud_agent_wire::appears_as!($name => [$(concat!("\"", $word, "\"")),+].join(" | "));
 
         // serde's own enums also read objects, and quote a word that they do not know.
         impl<'de> Deserialize<'de> for $name {

@@ -74,6 +74,7 @@ words!(
 
 /// A turn in the field `payload` or `initialPayload`. Which fields must be there depends on the kind.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields, rename = "TurnPayload"))]
 pub struct PayloadFields {
     /// What it is.
     #[serde(rename = "type")]

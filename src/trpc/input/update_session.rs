@@ -34,11 +34,17 @@ pub enum CallbackChange {
 /// The input of `updateSession`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "UpdateSessionInput")
+)]
 pub struct UpdateSessionFields {
     /// The session.
     pub cloud_agent_session_id: Id<SessionId>,
     /// The new callback; `null` clears it.
     #[serde(default)]
+    #[cfg_attr(test, ts(as = "Option<CallbackFields>", optional = nullable))]
     pub callback_target: Nullable<CallbackFields>,
     /// A token for a generic git repository.
     #[serde(default, deserialize_with = "present")]

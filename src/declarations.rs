@@ -1,0 +1,198 @@
+//! The TypeScript declarations of `client/index.d.ts`: what a stock tRPC client sees of this service, made from the
+//! types that decode and encode. `UPDATE_CLIENT=1 cargo test --lib declarations` writes the file; otherwise a stale one fails.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use ts_rs::{Config, TS, TypeVisitor};
+
+use crate::trpc::input::prepare_session::PrepareSessionFields;
+use crate::trpc::input::send_message::SendMessageFields;
+use crate::trpc::input::session::{
+    DeleteSession, GetMessageResult, GetSession, InitiateSession, InterruptSession,
+};
+use crate::trpc::input::update_session::UpdateSessionFields;
+use crate::trpc::output;
+use crate::trpc::procedure::Kind;
+use crate::trpc::{AdmissionCode, ErrorKey, Procedure};
+
+/// The head of the file, and what does not depend on a type of this crate.
+const HEAD: &str = r#"// Generated from the service's own types; a test fails when it is stale.
+
+import type {
+  TRPCBuiltRouter,
+  TRPCMutationProcedure,
+  TRPCQueryProcedure,
+} from "@trpc/server";
+"#;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/client/index.d.ts");
+
+/// Declarations by name, each once.
+#[derive(Default)]
+struct Declarations {
+    config: Config,
+    by_name: BTreeMap<String, String>,
+}
+
+impl Declarations {
+    /// Declares a type and what it is made of, and returns its name.
+    fn declare<T: TS + 'static + ?Sized>(&mut self) -> String {
+        let name = T::name(&self.config);
+        if T::output_path().is_some() && !self.by_name.contains_key(&name) {
+            let docs = T::docs().unwrap_or_default();
+            let declaration = format!("{docs}export {}\n", T::decl(&self.config));
+            self.by_name.insert(name.clone(), laid_out(&declaration));
+            T::visit_dependencies(self);
+        }
+        name
+    }
+}
+
+impl TypeVisitor for Declarations {
+    fn visit<T: TS + 'static + ?Sized>(&mut self) {
+        self.declare::<T>();
+    }
+}
+
+/// Puts a declaration into the usual form: members indented, comments of one line on one line.
+fn laid_out(declaration: &str) -> String {
+    let mut text = String::new();
+    let mut lines = declaration.lines().map(str::trim_end).peekable();
+    let mut indent = "";
+    while let Some(line) = lines.next() {
+        let mut line = line.replace(", };", ";\n};");
+        if line == "/**" {
+            let sentence = lines.next().unwrap_or_default().trim_start_matches(" * ");
+            if lines.next_if_eq(&" */").is_some() {
+                line = format!("/** {sentence} */");
+            } else {
+                writeln!(text, "{indent}/**\n{indent} * {sentence}").unwrap();
+                continue;
+            }
+        }
+        let line = match line.strip_suffix(',') {
+            Some(member) if !indent.is_empty() => format!("{member};"),
+            _ => line,
+        };
+        writeln!(text, "{indent}{line}").unwrap();
+        if line.ends_with('{') {
+            indent = "  ";
+        }
+    }
+    text
+}
+
+/// Declares the input and the output of a procedure.
+fn signature(procedure: Procedure, types: &mut Declarations) -> [String; 2] {
+    macro_rules! signature {
+        ($input:ty, $output:ty) => {
+            [types.declare::<$input>(), types.declare::<$output>()]
+        };
+    }
+    match procedure {
+        Procedure::PrepareSession => {
+            signature!(PrepareSessionFields<'static>, output::PrepareSessionOutput)
+        }
+        Procedure::UpdateSession => signature!(UpdateSessionFields, output::UpdateSessionOutput),
+        Procedure::InitiateFromKilocodeSessionV2 => {
+            signature!(InitiateSession, output::Acknowledgement)
+        }
+        Procedure::SendMessageV2 => {
+            signature!(SendMessageFields<'static>, output::Acknowledgement)
+        }
+        Procedure::GetSession => signature!(GetSession, output::GetSessionOutput),
+        Procedure::GetMessageResult => signature!(GetMessageResult, output::GetMessageResultOutput),
+        Procedure::InterruptSession => signature!(InterruptSession, output::InterruptSessionOutput),
+        Procedure::DeleteSession => signature!(DeleteSession, output::DeleteSessionOutput),
+        Procedure::Health => ["void".to_owned(), types.declare::<output::HealthOutput>()],
+    }
+}
+
+/// A union of texts.
+fn union(words: impl IntoIterator<Item = &'static str>) -> String {
+    let words: Vec<_> = words
+        .into_iter()
+        .map(|word| format!("  | {word:?}"))
+        .collect();
+    words.join("\n")
+}
+
+/// The router's type, and what an error carries.
+fn router(types: &mut Declarations) -> String {
+    let mut text = String::new();
+    let codes = union(AdmissionCode::ALL.iter().map(|code| code.as_str()));
+    let keys = union(ErrorKey::ALL.iter().map(|key| key.as_str()));
+    write!(
+        text,
+        r#"
+/** Why the service refused, where it is more exact than the tRPC code. */
+export type AdmissionCode =
+{codes};
+
+/** The tRPC codes that the service answers. */
+export type ErrorCode =
+{keys};
+
+/** What an error looks like to a client; a `TRPCClientError<AppRouter>` has it as `shape`. */
+export interface ErrorShape {{
+  message: string;
+  /** The number of the code in JSON-RPC. */
+  code: number;
+  data: {{
+    code: ErrorCode;
+    httpStatus: number;
+    path?: string;
+    error?: AdmissionCode;
+    /** Whether the same call may succeed later. */
+    retryable?: boolean;
+  }};
+}}
+
+/** For `createTRPCClient<AppRouter>`. */
+export type AppRouter = TRPCBuiltRouter<
+  {{ ctx: object; meta: object; errorShape: ErrorShape; transformer: false }},
+  {{
+"#
+    )
+    .unwrap();
+    for procedure in Procedure::ALL {
+        let [input, output] = signature(*procedure, types);
+        let kind = match procedure.kind() {
+            Kind::Query => "TRPCQueryProcedure",
+            Kind::Mutation => "TRPCMutationProcedure",
+        };
+        let name = procedure.name();
+        writeln!(
+            text,
+            "    {name}: {kind}<{{ input: {input}; output: {output}; meta: object }}>;"
+        )
+        .unwrap();
+    }
+    text.push_str("  }\n>;\n");
+    text
+}
+
+fn file() -> String {
+    let mut types = Declarations {
+        config: Config::new().with_large_int("number"),
+        by_name: BTreeMap::new(),
+    };
+    let router = router(&mut types);
+    let declarations: Vec<_> = types.by_name.into_values().collect();
+    format!("{HEAD}{router}\n{}", declarations.join("\n"))
+}
+
+#[test]
+fn the_declarations_of_the_client_are_the_ones_in_the_code() {
+    let current = file();
+    if std::env::var_os("UPDATE_CLIENT").is_some() {
+        std::fs::write(FILE, &current).expect("the file can be written");
+    } else {
+        let stored = std::fs::read_to_string(FILE).unwrap_or_default();
+        assert!(
+            stored == current,
+            "client/index.d.ts is stale: run UPDATE_CLIENT=1 cargo test --lib declarations"
+        );
+    }
+}

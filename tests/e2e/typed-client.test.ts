@@ -1,0 +1,210 @@
+// `createTRPCClient<AppRouter>` of the stock client library, with the declarations that are generated for it.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { createTRPCClient, httpBatchLink, httpLink, TRPCClientError } from "@trpc/client";
+import type { AdmissionCode, AppRouter, ErrorCode, MessageStatus } from "../../client/index.d.ts";
+import { messageId } from "../../scripts/support/client.ts";
+import { bearer } from "../../scripts/support/secrets.ts";
+import { waitFor } from "../../scripts/support/wait.ts";
+import { Environment } from "../support/environment.ts";
+
+const AGENT = { mode: "code", model: "test/model" };
+const NOBODYS_SESSION = "agent_00000000-0000-4000-8000-000000000000";
+
+let environment: Environment;
+
+before(async () => {
+  environment = await Environment.start({ worker: { DRAIN_DELAY_MS: "500" } });
+});
+
+after(async () => {
+  await environment?.close();
+});
+
+function typedClient(batch: boolean, options: { bearer?: string; internalKey?: string } = {}) {
+  const { worker, secrets } = environment.stack;
+  const link = {
+    url: `${worker.url}/trpc`,
+    headers: {
+      authorization: `Bearer ${options.bearer ?? bearer(secrets.AUTH_JWT_SECRET, environment.newUser())}`,
+      "x-internal-api-key": options.internalKey ?? secrets.INTERNAL_API_SECRET,
+    },
+  };
+  return createTRPCClient<AppRouter>({ links: [batch ? httpBatchLink(link) : httpLink(link)] });
+}
+
+type TypedClient = ReturnType<typeof typedClient>;
+
+async function preparedSession(client: TypedClient): Promise<string> {
+  const repository = await environment.newRepository();
+  const { cloudAgentSessionId } = await client.prepareSession.mutate({
+    prompt: "Write down what you see.",
+    ...AGENT,
+    gitUrl: repository.url,
+    gitToken: environment.newToken().token,
+  });
+  return cloudAgentSessionId;
+}
+
+/** What the types and the service say about a refused call. */
+async function refused(call: Promise<unknown>) {
+  const error = await call.then(
+    () => assert.fail("the call should have been refused"),
+    (error: TRPCClientError<AppRouter>) => error,
+  );
+  assert.ok(error instanceof TRPCClientError);
+  assert.ok(error.data, "the service answered");
+  const { code, httpStatus, error: admissionCode, retryable } = error.data;
+  return { code, httpStatus, admissionCode, retryable, message: error.message };
+}
+
+interface Refusal {
+  name: string;
+  call: (client: TypedClient, session: string) => Promise<unknown>;
+  code: ErrorCode;
+  httpStatus: number;
+  admissionCode?: AdmissionCode;
+  retryable?: boolean;
+}
+
+const REFUSALS: Refusal[] = [
+  {
+    name: "an input that breaks a rule",
+    call: (client, session) =>
+      client.sendMessageV2.mutate({ cloudAgentSessionId: session, prompt: "", ...AGENT }),
+    code: "BAD_REQUEST",
+    httpStatus: 400,
+  },
+  {
+    name: "a message id with another content",
+    call: async (client, session) => {
+      const message = { cloudAgentSessionId: session, messageId: messageId(), ...AGENT };
+      await client.sendMessageV2.mutate({ ...message, prompt: "Do one thing." });
+      await client.sendMessageV2.mutate({ ...message, prompt: "Do another thing." });
+    },
+    code: "BAD_REQUEST",
+    httpStatus: 400,
+    admissionCode: "BAD_REQUEST",
+    retryable: false,
+  },
+  {
+    name: "a session that is not there",
+    call: (client) =>
+      client.sendMessageV2.mutate({
+        cloudAgentSessionId: NOBODYS_SESSION,
+        prompt: "Hello?",
+        ...AGENT,
+      }),
+    code: "NOT_FOUND",
+    httpStatus: 404,
+    admissionCode: "NOT_FOUND",
+    retryable: false,
+  },
+  {
+    name: "a full queue",
+    call: async (client, session) => {
+      for (let sent = 0; sent < 20; sent += 1) {
+        await client.sendMessageV2.mutate({
+          cloudAgentSessionId: session,
+          prompt: `Do thing ${sent}.`,
+          ...AGENT,
+        });
+      }
+    },
+    code: "TOO_MANY_REQUESTS",
+    httpStatus: 429,
+    admissionCode: "PENDING_QUEUE_FULL",
+    retryable: true,
+  },
+  {
+    name: "a body that is too large",
+    call: (client, session) =>
+      client.sendMessageV2.mutate({
+        cloudAgentSessionId: session,
+        prompt: "x".repeat(1_100_000),
+        ...AGENT,
+      }),
+    code: "PAYLOAD_TOO_LARGE",
+    httpStatus: 413,
+  },
+  {
+    name: "a caller without a valid bearer token",
+    call: () =>
+      typedClient(false, { bearer: "nothing" }).getSession.query({
+        cloudAgentSessionId: NOBODYS_SESSION,
+      }),
+    code: "UNAUTHORIZED",
+    httpStatus: 401,
+  },
+  {
+    name: "a caller without the internal key",
+    call: (_client, session) =>
+      typedClient(false, { internalKey: "nothing" }).updateSession.mutate({
+        cloudAgentSessionId: session,
+        callbackTarget: null,
+      }),
+    code: "UNAUTHORIZED",
+    httpStatus: 401,
+  },
+];
+
+for (const batch of [false, true]) {
+  describe(batch ? "httpBatchLink" : "httpLink", () => {
+    test("runs every procedure", async () => {
+      const client = typedClient(batch);
+      const session = await preparedSession(client);
+      const inSession = { cloudAgentSessionId: session };
+
+      const first = await client.initiateFromKilocodeSessionV2.mutate(inSession);
+      const follow = await client.sendMessageV2.mutate({
+        ...inSession,
+        messageId: messageId(),
+        prompt: "Go on.",
+        ...AGENT,
+      });
+      for (const { messageId } of [first, follow]) {
+        const status = await waitFor("the end of a message", async () => {
+          const result = await client.getMessageResult.query({ ...inSession, messageId });
+          const open: MessageStatus[] = ["queued", "running"];
+          return open.includes(result.status) ? undefined : result.status;
+        });
+        assert.equal(status, "completed");
+      }
+      assert.deepEqual(
+        await client.updateSession.mutate({ ...inSession, gitToken: environment.newToken().token }),
+        { success: true },
+      );
+      const view = await client.getSession.query(inSession);
+      assert.equal(view.sessionId, session);
+      assert.equal(view.credential?.generation, 2);
+      assert.equal((await client.interruptSession.mutate({ sessionId: session })).success, true);
+      assert.equal((await client.deleteSession.mutate({ sessionId: session })).success, true);
+      assert.equal((await client.health.query()).status, "ok");
+    });
+
+    for (const { name, call, ...expected } of REFUSALS) {
+      test(`reads the refusal of ${name}`, async () => {
+        const client = typedClient(batch);
+        const session = await preparedSession(client);
+        const { message, ...seen } = await refused(call(client, session));
+        assert.deepEqual(seen, { admissionCode: undefined, retryable: undefined, ...expected });
+        assert.notEqual(message, "");
+      });
+    }
+  });
+}
+
+test("the compiler refuses calls that the service would refuse", () => {
+  const calls = (client: TypedClient) => [
+    // @ts-expect-error: the session is missing
+    () => client.getSession.query({}),
+    // @ts-expect-error: a query cannot be mutated
+    () => client.getSession.mutate({ cloudAgentSessionId: NOBODYS_SESSION }),
+    // @ts-expect-error: there is no such procedure
+    () => client.sendMessageV3.mutate({}),
+    // @ts-expect-error: a token is a text
+    () => client.updateSession.mutate({ cloudAgentSessionId: NOBODYS_SESSION, gitToken: 1 }),
+  ];
+  assert.equal(calls.length, 1, "the calls are compiled, never made");
+});
