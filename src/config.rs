@@ -19,12 +19,21 @@ pub struct Config {
     pub sealing_keys: KeyRing,
     /// `RUNTIME_TOKEN`: opens the runtime.
     pub runtime_token: Secret,
-    /// `RUNTIME_URL`: where the runtime is, without a slash at the end.
-    pub runtime_url: String,
+    /// Where the runtime is.
+    pub runtime: RuntimeBinding,
     /// `DEV_ALLOWED_HOSTS`: hosts that may be private or plain http, outside production only.
     pub allowed_hosts: AllowedHosts,
     /// Configurable times.
     pub settings: Settings,
+}
+
+/// Where the runtime is: the first of these that is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeBinding {
+    /// `RUNTIME`: another Worker.
+    Service,
+    /// `RUNTIME_URL`: this URL, without a slash at the end.
+    Url(String),
 }
 
 /// One sentence that names the setting and what is wrong with it.
@@ -39,16 +48,22 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The binding of a Worker that answers as a runtime does.
+pub const RUNTIME_SERVICE: &str = "RUNTIME";
+
 fn missing(name: &str) -> ConfigError {
     ConfigError(format!("{name} is missing"))
 }
 
 impl Config {
-    /// Reads the configuration; `lookup` gives the text of a binding.
+    /// Reads the configuration; `lookup` gives the text of a binding, `is_bound` says whether one is there at all.
     ///
     /// # Errors
     /// The first setting that is missing or malformed.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn read(
+        lookup: impl Fn(&str) -> Option<String>,
+        is_bound: impl Fn(&str) -> bool,
+    ) -> Result<Self, ConfigError> {
         let text = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let secret = |name: &str| text(name).map(Secret::new).ok_or_else(|| missing(name));
         let production = match text("ENVIRONMENT").as_deref() {
@@ -70,17 +85,29 @@ impl Config {
             sealing_keys: KeyRing::parse(&secret("CREDENTIAL_SEALING_KEYS")?)
                 .map_err(|sentence| ConfigError(sentence.to_owned()))?,
             runtime_token: secret("RUNTIME_TOKEN")?,
-            runtime_url: runtime_url(text("RUNTIME_URL"), production)?,
+            runtime: runtime_binding(text("RUNTIME_URL"), is_bound, production)?,
             allowed_hosts: allowed_hosts(text("DEV_ALLOWED_HOSTS"), production)?,
             settings: settings(text)?,
         })
     }
 }
 
+fn runtime_binding(
+    url: Option<String>,
+    is_bound: impl Fn(&str) -> bool,
+    production: bool,
+) -> Result<RuntimeBinding, ConfigError> {
+    if is_bound(RUNTIME_SERVICE) {
+        return Ok(RuntimeBinding::Service);
+    }
+    let url =
+        url.ok_or_else(|| ConfigError("RUNTIME_URL is missing, and RUNTIME is not bound".into()))?;
+    runtime_url(&url, production).map(RuntimeBinding::Url)
+}
+
 /// The runtime's URL. In production secrets must not travel to it in the clear.
-fn runtime_url(value: Option<String>, production: bool) -> Result<String, ConfigError> {
-    let value = value.ok_or_else(|| missing("RUNTIME_URL"))?;
-    let url = url::Url::parse(&value).ok().filter(|url| {
+fn runtime_url(value: &str, production: bool) -> Result<String, ConfigError> {
+    let url = url::Url::parse(value).ok().filter(|url| {
         url.has_host()
             && url.username().is_empty()
             && url.password().is_none()
@@ -139,9 +166,9 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
-    use super::Config;
+    use super::{Config, RuntimeBinding};
 
-    fn error(changes: &[(&str, Option<&str>)]) -> Option<String> {
+    fn read(changes: &[(&str, Option<&str>)], bound: &[&str]) -> Result<Config, String> {
         let key = format!("k1:{}", STANDARD.encode([1; 32]));
         let mut settings = BTreeMap::from([
             ("AUTH_JWT_SECRET", "a"),
@@ -156,9 +183,19 @@ mod tests {
                 None => settings.remove(name),
             };
         }
-        Config::read(|name| settings.get(name).map(|value| (*value).to_owned()))
-            .err()
-            .map(|error| error.to_string())
+        let lookup = |name: &str| settings.get(name).map(|value| (*value).to_owned());
+        Config::read(lookup, |name| bound.contains(&name)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_way_to_a_runtime_that_is_configured_wins() {
+        let runtime =
+            |url, bound: &[&str]| read(&[("RUNTIME_URL", url)], bound).map(|config| config.runtime);
+        let url = Some("https://runtime.example/");
+        let at_url = RuntimeBinding::Url("https://runtime.example".to_owned());
+        assert_eq!(runtime(url, &["RUNTIME"]), Ok(RuntimeBinding::Service));
+        assert_eq!(runtime(None, &["RUNTIME"]), Ok(RuntimeBinding::Service));
+        assert_eq!(runtime(url, &[]), Ok(at_url));
     }
 
     #[test]
@@ -188,7 +225,10 @@ mod tests {
                 Some("CREDENTIAL_SEALING_KEYS has a key that is not base64"),
             ),
             (&[("RUNTIME_TOKEN", None)], Some("RUNTIME_TOKEN is missing")),
-            (&[("RUNTIME_URL", None)], Some("RUNTIME_URL is missing")),
+            (
+                &[("RUNTIME_URL", None)],
+                Some("RUNTIME_URL is missing, and RUNTIME is not bound"),
+            ),
             (
                 &[("RUNTIME_URL", Some("http://runtime.example"))],
                 Some("RUNTIME_URL must start with https:// in production"),
@@ -225,7 +265,8 @@ mod tests {
             ),
         ];
         for (changes, expected) in rows {
-            assert_eq!(error(changes).as_deref(), *expected, "{changes:?}");
+            let error = read(changes, &[]).err();
+            assert_eq!(error.as_deref(), *expected, "{changes:?}");
         }
     }
 }

@@ -208,7 +208,7 @@ const EXPOSES: &[(&str, &str)] = &[
         "src/session/sealing.rs",
         "seals, fingerprints and reads the keys",
     ),
-    ("src/shell/runtime.rs", "authenticates to the runtime"),
+    ("src/shell/transport.rs", "authenticates to the runtime"),
     ("src/trpc/input/callback.rs", "checks the form of a header"),
     ("src/trpc/input/profile.rs", "checks the form of a variable"),
 ];

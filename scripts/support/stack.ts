@@ -8,7 +8,7 @@ import { clientOf } from "./client.ts";
 import { type Variables, workerBuildFolder } from "./configuration.ts";
 import { RuntimeProcess } from "./runtime-process.ts";
 import { freshSecrets, type Secrets } from "./secrets.ts";
-import { WorkerProcess } from "./worker-process.ts";
+import { type Service, WorkerProcess } from "./worker-process.ts";
 
 /** How `git remote get-url origin` looks in a workspace; see `ORIGIN_CREDENTIALS`. */
 export type OriginCredentials = "helper" | "url";
@@ -20,8 +20,10 @@ export interface StackOptions {
   originCredentials?: OriginCredentials;
   /** Which build of the Worker to run. */
   build?: "deployed" | "faults";
-  /** More variables of the Worker. */
+  /** More variables of the Worker; an empty one takes a variable away. */
   worker?: Variables;
+  /** Workers that it is bound to. `runtimeUrl` is where the runtime is. */
+  services?: (runtimeUrl: string) => Readonly<Record<string, Service>>;
   /** More variables of the runtime. */
   runtime?: Variables;
   /** State folder; a temporary one, removed by `close()`, when absent. */
@@ -112,6 +114,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       build: workerBuildFolder(options.build),
       storage: join(folder, "worker"),
       handlesSignals: options.handlesSignals ?? false,
+      services: options.services?.(runtime.url) ?? {},
       variables: {
         ...allowed,
         ...secrets,

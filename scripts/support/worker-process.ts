@@ -17,6 +17,8 @@ export interface WorkerOptions {
   storage: string;
   /** Secrets and variables. They reach workerd through a pipe, never as arguments or files. */
   variables: Variables;
+  /** Workers that it is bound to, by the binding's name. */
+  services?: Readonly<Record<string, Service>>;
   /** Its port; a free one when it is 0. Kept over restarts. */
   port?: number;
   /**
@@ -24,6 +26,13 @@ export interface WorkerOptions {
    * at once.
    */
   handlesSignals?: boolean;
+}
+
+/** Another Worker beside the one that is started. */
+export interface Service {
+  /** Its only module. */
+  script: string;
+  variables: Variables;
 }
 
 /** Marks the workerd process of one start, so that it can be found among others. */
@@ -84,18 +93,33 @@ export class WorkerProcess {
     mkdirSync(storage, { recursive: true });
     this.#mark = randomUUID();
     const removeSignalHandlers = signalHandlersSince();
-    const miniflare = new Miniflare({
+    const { compatibilityDate } = configuration;
+    const services = Object.entries(this.#options.services ?? {});
+    const worker = {
       name: "cloud-agent-session",
-      host: "127.0.0.1",
-      port: this.#port,
-      compatibilityDate: configuration.compatibilityDate,
+      compatibilityDate,
       modulesRoot: build,
       modules: [
-        { type: "ESModule", path: join(build, "index.js") },
-        { type: "CompiledWasm", path: join(build, "index_bg.wasm") },
+        { type: "ESModule" as const, path: join(build, "index.js") },
+        { type: "CompiledWasm" as const, path: join(build, "index_bg.wasm") },
       ],
       bindings: { ...configuration.vars, ...variables },
+      serviceBindings: Object.fromEntries(services.map(([name]) => [name, serviceName(name)])),
       durableObjects: { SESSIONS: { className: "CloudAgentSession", useSQLite: true } },
+    };
+    const miniflare = new Miniflare({
+      workers: [
+        worker,
+        ...services.map(([name, { script, variables: bindings }]) => ({
+          name: serviceName(name),
+          compatibilityDate,
+          modules: true,
+          script,
+          bindings,
+        })),
+      ],
+      host: "127.0.0.1",
+      port: this.#port,
       durableObjectsPersist: storage,
       cf: false,
       logRequests: false,
@@ -138,6 +162,9 @@ export class WorkerProcess {
     await waitFor("the end of workerd", () => !existsSync(`/proc/${pid}`));
   }
 }
+
+/** The name of the Worker behind a binding. */
+const serviceName = (binding: string): string => `service-${binding.toLowerCase()}`;
 
 /** Returns what removes the signal handlers that were added meanwhile: miniflare's end the program at once. */
 function signalHandlersSince(): () => void {

@@ -18,7 +18,10 @@ thread_local! {
 pub fn config(env: &Env) -> Result<Rc<Config>, ConfigError> {
     CONFIG.with(|cell| {
         cell.get_or_init(|| {
-            let read = Config::read(|name| env.var(name).ok().map(|text| text.to_string()));
+            let read = Config::read(
+                |name| env.var(name).ok().map(|text| text.to_string()),
+                |name| js_sys::Reflect::has(env, &name.into()).unwrap_or(false),
+            );
             if let Err(error) = &read {
                 worker::console_error!("{}", error_line(error));
             }

@@ -15,5 +15,6 @@ mod rows;
 mod runtime;
 mod schema;
 mod store;
+mod transport;
 mod worker;
 mod write;

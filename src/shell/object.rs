@@ -17,8 +17,9 @@ use super::answering::Answering;
 use super::config::config;
 use super::delivery::Delivery;
 use super::platform::now;
-use super::runtime::{RuntimeClient, UrlTransport};
+use super::runtime::RuntimeClient;
 use super::store::SqlStore;
+use super::transport::Adapter;
 
 /// From an alarm that met a fault until the next one.
 const FAULT_DELAY_MILLIS: u64 = 5_000;
@@ -124,10 +125,7 @@ impl CloudAgentSession {
 
     /// The alarm's work. Every fault is caught here: the platform's own retries end after six.
     async fn work(&self, store: &Rc<SqlStore>, config: &Rc<Config>) -> Result<()> {
-        let runtime = RuntimeClient::new(UrlTransport {
-            base: config.runtime_url.clone(),
-            token: config.runtime_token.clone(),
-        });
+        let runtime = RuntimeClient::new(Adapter::new(&self.env, config)?);
         let delivery = Delivery {
             store: Rc::clone(store),
             runtime,
@@ -144,7 +142,7 @@ impl CloudAgentSession {
     }
 
     /// One piece of work. What is left rings the alarm again at once.
-    async fn work_once(&self, delivery: Delivery<UrlTransport>) -> Result<()> {
+    async fn work_once(&self, delivery: Delivery<Adapter>) -> Result<()> {
         let store = &delivery.store;
         let work = engine::next_work(&**store, now(), &delivery.config.settings)
             .map_err(|error| worker::Error::RustError(error.to_string()))?;
@@ -178,7 +176,7 @@ impl CloudAgentSession {
 
     /// Starts a task that reads events, unless one does. One that is overdue is taken for dead: should it come back, it
     /// finds that another has taken its place.
-    fn follow_events(&self, delivery: Delivery<UrlTransport>, overdue: bool) {
+    fn follow_events(&self, delivery: Delivery<Adapter>, overdue: bool) {
         if self.reader.is_reading.get() && !overdue {
             return;
         }

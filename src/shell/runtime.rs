@@ -1,15 +1,12 @@
-//! Calls to the runtime: one transport trait, its adapters, and a typed client on top.
+//! Calls to the runtime: a transport trait, which [`super::transport`] implements, and a typed client on top.
 
 use cloud_agent_wire::{
     EventSequence, Health, MessageId, PutCredential, PutTurn, PutWorkspace, RuntimeError,
-    RuntimeErrorCode, Secret, SessionId, StoreId, TurnReply, VERSION, WorkspaceReply, routes,
+    RuntimeErrorCode, SessionId, StoreId, TurnReply, VERSION, WorkspaceReply, routes,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wasm_bindgen::JsValue;
-use worker::{
-    AbortSignal, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
-};
+use worker::{Method, Response};
 
 /// Longest an outside call may hold the alarm's handler: while it runs no other deadline can ring.
 const CALL_TIMEOUT_MILLIS: u32 = 2_000;
@@ -42,11 +39,12 @@ impl CallFault {
 
 /// A request to a runtime, before an adapter knows where that is.
 pub struct Call {
-    method: Method,
-    path: String,
-    store_id: Option<StoreId>,
-    body: Option<String>,
-    timeout_millis: u32,
+    pub method: Method,
+    pub path: String,
+    pub store_id: Option<StoreId>,
+    pub body: Option<String>,
+    /// After so long the call, its reply's body included, is given up.
+    pub timeout_millis: u32,
 }
 
 /// How a runtime is reached.
@@ -56,45 +54,6 @@ pub trait Transport {
     /// # Errors
     /// [`CallFault::Unreachable`].
     async fn send(&self, call: &Call) -> Result<Response, CallFault>;
-}
-
-/// A runtime at a URL.
-pub struct UrlTransport {
-    /// The URL without a slash at the end.
-    pub base: String,
-    /// Opens the runtime.
-    pub token: Secret,
-}
-
-impl UrlTransport {
-    fn request(&self, call: &Call) -> worker::Result<Request> {
-        let headers = Headers::new();
-        headers.set("authorization", &format!("Bearer {}", self.token.expose()))?;
-        if let Some(store_id) = &call.store_id {
-            headers.set(routes::STORE_ID_HEADER, store_id.as_str())?;
-        }
-        if call.body.is_some() {
-            headers.set("content-type", "application/json")?;
-        }
-        let mut init = RequestInit::new();
-        init.with_method(call.method.clone())
-            .with_headers(headers)
-            .with_body(call.body.as_deref().map(JsValue::from_str))
-            // A redirect would carry the token to wherever it points.
-            .with_redirect(RequestRedirect::Manual);
-        Request::new_with_init(&format!("{}{}", self.base, call.path), &init)
-    }
-}
-
-impl Transport for UrlTransport {
-    async fn send(&self, call: &Call) -> Result<Response, CallFault> {
-        let request = self.request(call).map_err(|_| CallFault::Unreachable)?;
-        let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(call.timeout_millis));
-        Fetch::Request(request)
-            .send_with_signal(&signal)
-            .await
-            .map_err(|_| CallFault::Unreachable)
-    }
 }
 
 /// The runtime's calls as functions.

@@ -1,0 +1,79 @@
+//! The ways to a runtime. The configuration chooses one of them.
+
+use cloud_agent_wire::{Secret, routes};
+use wasm_bindgen::JsValue;
+use worker::{Env, Fetch, Fetcher, Headers, Request, RequestInit, RequestRedirect, Response};
+
+use crate::config::{Config, RUNTIME_SERVICE, RuntimeBinding};
+
+use super::runtime::{Call, CallFault, Transport};
+
+/// What a binding's requests carry as their origin. It resolves to nothing and is not looked at.
+const BINDING_ORIGIN: &str = "http://runtime";
+
+/// A runtime, wherever it is.
+pub struct Adapter {
+    place: Place,
+    /// Opens the runtime.
+    token: Secret,
+}
+
+enum Place {
+    Service(Fetcher),
+    /// Without a slash at the end.
+    Url(String),
+}
+
+impl Adapter {
+    /// The way that is configured.
+    ///
+    /// # Errors
+    /// The binding is not what its name says.
+    pub fn new(env: &Env, config: &Config) -> worker::Result<Self> {
+        let place = match &config.runtime {
+            RuntimeBinding::Service => Place::Service(env.service(RUNTIME_SERVICE)?),
+            RuntimeBinding::Url(base) => Place::Url(base.clone()),
+        };
+        Ok(Self {
+            place,
+            token: config.runtime_token.clone(),
+        })
+    }
+
+    fn request(&self, call: &Call) -> worker::Result<Request> {
+        let headers = Headers::new();
+        headers.set("authorization", &format!("Bearer {}", self.token.expose()))?;
+        if let Some(store_id) = &call.store_id {
+            headers.set(routes::STORE_ID_HEADER, store_id.as_str())?;
+        }
+        if call.body.is_some() {
+            headers.set("content-type", "application/json")?;
+        }
+        let mut init = RequestInit::new();
+        init.with_method(call.method.clone())
+            .with_headers(headers)
+            .with_body(call.body.as_deref().map(JsValue::from_str))
+            // A redirect would carry the token to wherever it points.
+            .with_redirect(RequestRedirect::Manual);
+        let init = web_sys::RequestInit::from(&init);
+        let timeout = web_sys::AbortSignal::timeout_with_u32(call.timeout_millis);
+        init.set_signal(Some(&timeout));
+        let origin = match &self.place {
+            Place::Url(base) => base,
+            Place::Service(_) => BINDING_ORIGIN,
+        };
+        let url = format!("{origin}{}", call.path);
+        Ok(web_sys::Request::new_with_str_and_init(&url, &init)?.into())
+    }
+}
+
+impl Transport for Adapter {
+    async fn send(&self, call: &Call) -> Result<Response, CallFault> {
+        let request = self.request(call).map_err(|_| CallFault::Unreachable)?;
+        match &self.place {
+            Place::Url(_) => Fetch::Request(request).send().await,
+            Place::Service(service) => service.fetch_request(request).await,
+        }
+        .map_err(|_| CallFault::Unreachable)
+    }
+}
