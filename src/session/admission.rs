@@ -137,7 +137,6 @@ fn admit_checked(
     }
 
     let mut draft = Draft::new(view.deadlines.clone());
-    let mut steps = Vec::with_capacity(2);
     let mut marked = view.marker.is_some();
     match git_token {
         TokenUse::Apply(token) => {
@@ -160,7 +159,7 @@ fn admit_checked(
                 }));
                 draft.set_deadline_no_later(DeadlineKind::MarkerExpiry, expires_at);
                 marked = true;
-                steps.push(draft.end_step());
+                draft.end_step();
             }
         }
         TokenUse::Ignore => draft.log(LogEvent::CredentialIgnored {
@@ -168,15 +167,7 @@ fn admit_checked(
         }),
         TokenUse::None => {}
     }
-    Ok(persist(
-        view,
-        intent,
-        marked,
-        now,
-        ingredients,
-        steps,
-        draft,
-    ))
+    Ok(persist(view, intent, marked, now, ingredients, draft))
 }
 
 /// The second step: the message, its event, the deadline of the drain, and the end of its marker.
@@ -186,7 +177,6 @@ fn persist(
     marked: bool,
     now: Timestamp,
     ingredients: &Ingredients<'_>,
-    mut steps: Vec<Vec<Write>>,
     mut draft: Draft,
 ) -> Admission {
     let message_id = intent.message_id().clone();
@@ -211,10 +201,7 @@ fn persist(
         message_id,
         delivery: Delivery::Queued,
     };
-    let mut decision = draft.finish(Ok(acknowledgement));
-    steps.append(&mut decision.steps);
-    decision.steps = steps;
-    decision
+    draft.finish(Ok(acknowledgement))
 }
 
 /// What becomes of a token that came with a message.

@@ -87,20 +87,26 @@ pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreE
         log,
         outcome,
     } = decision;
-    if let Err(error) = steps.iter().try_for_each(|step| store.commit(step)) {
-        store.log(&LogEvent::Fault {
-            place: "commit",
-            reason: error.to_string(),
-        });
-        store.arm(&store.deadlines()?);
-        return Err(error);
+    let has_steps = !steps.is_empty();
+    let mut lines = Vec::new();
+    for step in steps {
+        if let Err(error) = store.commit(&step.writes) {
+            // What was committed happened, and its lines tell of it.
+            lines.iter().for_each(|line| store.log(line));
+            store.log(&LogEvent::Fault {
+                place: "commit",
+                reason: error.to_string(),
+            });
+            store.arm(&store.deadlines()?);
+            return Err(error);
+        }
+        lines.extend(step.log);
     }
-    if !steps.is_empty() {
+    if has_steps {
         store.arm(&deadlines);
     }
-    for event in &log {
-        store.log(event);
-    }
+    lines.extend(log);
+    lines.iter().for_each(|line| store.log(line));
     Ok(outcome)
 }
 

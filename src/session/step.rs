@@ -65,14 +65,23 @@ pub enum Write {
 /// Writes that are committed together.
 pub type Step = Vec<Write>;
 
+/// A step, and what to log once it is committed.
+#[derive(Debug)]
+pub struct StagedStep {
+    /// What to commit.
+    pub writes: Step,
+    /// The lines that tell of it.
+    pub log: Vec<LogEvent>,
+}
+
 /// What a decision wants to happen, in this order: the steps one by one, the alarm, the log lines, the outcome.
 #[derive(Debug)]
 pub struct Decision<T> {
     /// The steps to commit.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StagedStep>,
     /// The deadlines after the last step; the alarm follows them.
     pub deadlines: Deadlines,
-    /// What to log once the steps are committed.
+    /// What to log when every step is committed, beside the lines of the steps.
     pub log: Vec<LogEvent>,
     /// What the caller acts on.
     pub outcome: T,
@@ -90,9 +99,10 @@ impl<T> Decision<T> {
     }
 }
 
-/// Collects the writes of one step and the log lines that belong to it.
+/// Collects the writes of one step after the other, and the log lines that belong to each.
 #[derive(Debug)]
 pub struct Draft {
+    ended: Vec<StagedStep>,
     before: Deadlines,
     /// The deadlines as the step leaves them; differences become writes.
     pub deadlines: Deadlines,
@@ -105,6 +115,7 @@ impl Draft {
     #[must_use]
     pub fn new(deadlines: Deadlines) -> Self {
         Self {
+            ended: Vec::new(),
             before: deadlines.clone(),
             deadlines,
             writes: Vec::new(),
@@ -129,32 +140,31 @@ impl Draft {
         }
     }
 
-    /// Ends the step.
+    /// Ends the last step.
     pub fn finish<T>(mut self, outcome: T) -> Decision<T> {
-        let step = self.end_step();
-        let steps = if step.is_empty() {
-            Vec::new()
-        } else {
-            vec![step]
-        };
+        self.end_step();
         Decision {
-            steps,
+            steps: self.ended,
             deadlines: self.deadlines,
             log: self.log,
             outcome,
         }
     }
 
-    /// Ends the step and begins the next one.
-    pub fn end_step(&mut self) -> Step {
-        let mut step = std::mem::take(&mut self.writes);
+    /// Ends the step, unless there is nothing in it, and begins the next one.
+    pub fn end_step(&mut self) {
         for kind in DeadlineKind::ALL.iter().copied() {
             let at = self.deadlines.get(kind);
             if at != self.before.get(kind) {
-                step.push(Write::PutDeadline(kind, at));
+                self.writes.push(Write::PutDeadline(kind, at));
             }
         }
         self.before = self.deadlines.clone();
-        step
+        if !self.writes.is_empty() {
+            self.ended.push(StagedStep {
+                writes: std::mem::take(&mut self.writes),
+                log: std::mem::take(&mut self.log),
+            });
+        }
     }
 }

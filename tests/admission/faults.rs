@@ -1,6 +1,7 @@
 //! Deaths and failing writes between the two steps of an admission, and what a retry makes of them.
 
 use cloud_agent_session::session::error::CommandError;
+use cloud_agent_session::telemetry::LogEvent;
 
 use crate::harness::fixtures::{Vary, after_start, arrival, message_id, prompt, token};
 use crate::harness::memory_store::Fault;
@@ -101,6 +102,24 @@ fn a_write_that_fails_fails_the_request_and_the_alarm_follows_what_was_committed
             expected,
             "{fault:?}: the marker's expiry"
         );
+    }
+}
+
+#[test]
+fn the_log_tells_of_a_rotation_whose_message_could_not_be_stored() {
+    for (fault, rotations) in [(Fault::Refuse(1), 0), (Fault::Refuse(2), 1)] {
+        let session = rotating();
+        let before = session.store.log_lines().len();
+        session.store.plan(Some(fault));
+        assert!(session.send(prompt('a').with_token("a")).is_err());
+        let lines = session.store.log_lines();
+        let told = |is_told: fn(&LogEvent) -> bool| {
+            lines[before..].iter().filter(|line| is_told(line)).count()
+        };
+        let rotated = told(|line| matches!(line, LogEvent::CredentialRotated { .. }));
+        assert_eq!(rotated, rotations, "{fault:?}");
+        let admitted = told(|line| matches!(line, LogEvent::MessageAdmitted { .. }));
+        assert_eq!(admitted, 0, "{fault:?}");
     }
 }
 
