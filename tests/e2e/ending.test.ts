@@ -7,7 +7,6 @@ import { after, before, describe, test } from "node:test";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment, type PreparedSession } from "../support/environment.ts";
 import { GatedAgent } from "../support/gated-agent.ts";
-import { whileFetching } from "../support/git-misbehaviour.ts";
 import { objectFiles, rowsOf } from "../support/stored.ts";
 
 /** Within this time an interrupt must show. */
@@ -61,26 +60,6 @@ describe("interrupt and delete", () => {
       message: "Queued session messages interrupted",
       processesFound: false,
     });
-  });
-
-  test("an interrupt during the clone leaves no half workspace, and the next turn clones", async () => {
-    const { server, stack } = environment;
-    agent.open();
-    const prepared = await environment.newSession();
-    prepared.repository.misbehaviour = whileFetching({ kind: "stall" });
-    const { messageId: first } = await prepared.session.initiate();
-    await waitFor("the clone to hang", () =>
-      server.log.some(
-        ({ path, method }) =>
-          method === "POST" && path.includes(`/${prepared.repository.name}.git/`),
-      ),
-    );
-    await interrupt(prepared);
-    assert.equal((await prepared.session.ended(first, INTERRUPT_MS)).status, "interrupted");
-    prepared.repository.misbehaviour = undefined;
-    assert.ok(!existsSync(stack.workspace(prepared.session.id)));
-    const { messageId: next } = await prepared.session.send();
-    await prepared.session.completed(next);
   });
 
   test("an unknown session cannot be interrupted, and is deleted already", async () => {

@@ -265,6 +265,26 @@ describe("with an agent that is at work", () => {
     assert.equal(agent.starts(second), 1);
   });
 
+  test("ten messages behind a dead runtime are delivered in order when it is back, each once", async () => {
+    agent.open();
+    const { runtime } = environment.stack;
+    const { session } = await environment.newSession();
+    const { messageId: first } = await session.initiate();
+    await session.completed(first);
+    await runtime.kill();
+    const ids: string[] = [];
+    while (ids.length < 10) ids.push((await session.send()).messageId);
+    await assert.rejects(session.send(), /queue is full/);
+    await waitFor("a delivery that found no runtime", () =>
+      environment.stack.worker.log.lines.some(
+        (line) => line.includes(ids[0] ?? "") && line.includes("sandbox_connect_failed"),
+      ),
+    );
+    await runtime.start();
+    for (const id of ids) await session.completed(id, RETRIED_MS);
+    assert.deepEqual(agent.order(ids), ids);
+  });
+
   test("a message that comes while another runs waits for its end", async () => {
     agent.shut();
     const { session } = await environment.newSession();

@@ -44,11 +44,16 @@ export class GatedAgent {
 
   /** How often it was started for a message. */
   starts(messageId: string): number {
+    return this.order([messageId]).length;
+  }
+
+  /** Those of the messages for which it was started, in that order and as often. */
+  order(messageIds: readonly string[]): string[] {
     const file = join(this.#folder, "starts");
-    if (!existsSync(file)) return 0;
+    if (!existsSync(file)) return [];
     return readFileSync(file, "utf8")
       .split("\n")
-      .filter((line) => line.includes(messageId)).length;
+      .flatMap((line) => messageIds.filter((id) => line.includes(id)));
   }
 
   /** Waits until it was started for a message. */
