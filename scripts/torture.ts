@@ -1,6 +1,7 @@
 // Kills workerd and the runtime again and again while clients send messages, and checks that nothing is lost.
 //
 //     npm run torture [-- --full] [--seed N] [--sessions N] [--messages N] [--worker-kills N] [--runtime-kills N]
+//                     [--interrupts N] [--deletions N] [--origin-credentials helper|url]
 //                     [--seconds N] [--keep] [--no-build]
 //
 // Ends with 0 only when everything held. A run that found something keeps its folder, with the logs of both processes.
@@ -11,7 +12,12 @@ import { join } from "node:path";
 import { type GitServer, startGitServer } from "../tests/support/git-server.ts";
 import { buildRuntime, buildWorker } from "./build.mjs";
 import { checkCredentials, checkPlaces } from "./torture/checks/credentials.ts";
-import { checkProcesses, checkPublished, checkWorkspace } from "./torture/checks/leftovers.ts";
+import {
+  checkDeleted,
+  checkProcesses,
+  checkPublished,
+  checkWorkspace,
+} from "./torture/checks/leftovers.ts";
 import { checkMessages } from "./torture/checks/messages.ts";
 import { figuresOf } from "./torture/figures.ts";
 import { Findings } from "./torture/findings.ts";
@@ -32,10 +38,11 @@ try {
 
 /** Makes one run; tells whether everything held. */
 async function torture(options: Options): Promise<boolean> {
-  const { seed, sessions, messages, workerKills, runtimeKills } = options;
+  const { seed, sessions, messages, workerKills, runtimeKills, interrupts, deletions } = options;
   report.title(
     `Seed ${seed}: ${messages} messages to ${sessions} sessions, ` +
-      `${workerKills} kills of workerd, ${runtimeKills} of the runtime`,
+      `${workerKills} kills of workerd, ${runtimeKills} of the runtime, ` +
+      `${interrupts} interrupts, ${deletions} deletions, origin: ${options.originCredentials}`,
   );
   if (options.build) {
     report.line("building what changed");
@@ -76,6 +83,7 @@ async function playAndCheck(run: Run): Promise<void> {
   checkMessages(evidence, findings);
   const unambiguous = checkCredentials(stack.secrets, history, stored, log, findings);
   checkPlaces(stack, history, run.mark, findings);
+  checkDeleted(stack, history.deleted, findings);
   for (const session of history.sessions) {
     await checkWorkspace(stack, session, findings);
     const repository = run.repositories.get(session.repository);

@@ -32,6 +32,12 @@ const TEST_LIMIT_MS = 2 * MINUTE_MS;
 /** The cargo feature that builds fault injection into the Worker. */
 const FAULTS = "test-faults";
 
+/** Well below a minute on two cores. */
+const SHORT_KILL_TEST = [
+  ...["--no-build", "--sessions=2", "--messages=40", "--worker-kills=4", "--runtime-kills=3"],
+  ...["--interrupts=2", "--deletions=1", "--seconds=200"],
+];
+
 const FILE_LIMIT = "./scripts/test/file-limit.ts";
 
 const bin = (name: string): string => join(projectRoot, "node_modules", ".bin", name);
@@ -147,6 +153,17 @@ export const PARTS: readonly Part[] = [
   },
   buildPart,
   nodeTests("End-to-end tests", "e2e", "tests/e2e/**/*.test.ts", E2E_LIMIT_MS),
+  // The kill test proper, smaller; `npm run torture` has all of it.
+  check(
+    "Kill test, short",
+    () => ({
+      program: projectNode,
+      args: ["--disable-warning=ExperimentalWarning", "scripts/torture.ts", ...SHORT_KILL_TEST],
+      env: { CI: "true", WRANGLER_SEND_METRICS: "false" },
+      limitMs: CHECK_LIMIT_MS,
+    }),
+    "e2e",
+  ),
   check(
     "Deployment, dry run",
     () => ({

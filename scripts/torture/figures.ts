@@ -29,6 +29,9 @@ export function figuresOf(
     ["kills of the runtime", history.runtimeKills.length],
     ["messages completed, with each session's first", phase("completed")],
     ["messages failed", phase("failed")],
+    ["messages interrupted", phase("interrupted")],
+    ["interrupts", history.interrupts.length],
+    ["sessions deleted at work", history.deleted.length],
     ["starts of the agent", starts.reduce((sum, { length }) => sum + length, 0)],
     [
       "messages whose agent was started more than once",

@@ -22,6 +22,22 @@ export interface SessionHistory {
   messages: SentMessage[];
 }
 
+/** An interrupt of a session's user. */
+export interface Interrupt {
+  sessionId: string;
+  /** When it was first asked for, milliseconds since the Unix epoch. */
+  from: number;
+  /** When it was known to be done; infinity while nobody knows. */
+  until: number;
+}
+
+/** A session that its user deleted. */
+export interface DeletedSession {
+  id: string;
+  /** Every token that it was given. */
+  tokens: string[];
+}
+
 /** How often something happened, by its name; shown in the table of figures. */
 export class Tally {
   readonly #counts = new Map<string, number>();
@@ -43,6 +59,9 @@ export class Tally {
 /** Everything that a run has done so far. */
 export class History {
   readonly sessions: SessionHistory[] = [];
+  /** Sessions beside those, which were deleted while they worked. */
+  readonly deleted: DeletedSession[] = [];
+  readonly interrupts: Interrupt[] = [];
   readonly tally = new Tally();
   /** When the runtime was killed, milliseconds since the Unix epoch. */
   readonly runtimeKills: number[] = [];

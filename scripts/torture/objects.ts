@@ -2,6 +2,7 @@
 
 import { objectFiles, rowsOf } from "../../tests/support/stored.ts";
 import type { Stack } from "../support/stack.ts";
+import type { DeletedSession } from "./history.ts";
 
 /** A row of the table of messages. */
 export interface MessageRow {
@@ -53,6 +54,18 @@ export function readObjects(stack: Stack, sessionIds: readonly string[]): Stored
     });
   }
   return stored;
+}
+
+/** Deleted sessions of which rows are left. */
+export function remainsOfDeleted(stack: Stack, deleted: readonly DeletedSession[]): string[] {
+  let stored: string[];
+  try {
+    stored = objectFiles(stack.worker.storage).map((file) => JSON.stringify(rowsOf(file)));
+  } catch {
+    // A database cannot be read while its owner clears it: its session is there for a moment yet.
+    return deleted.map(({ id }) => id);
+  }
+  return deleted.map(({ id }) => id).filter((id) => stored.some((rows) => rows.includes(id)));
 }
 
 const OPEN = new Set(["queued", "claimed", "accepted"]);

@@ -2,6 +2,7 @@
 
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
+import type { OriginCredentials } from "../support/stack.ts";
 
 /** A run. */
 export interface Options {
@@ -11,6 +12,11 @@ export interface Options {
   messages: number;
   workerKills: number;
   runtimeKills: number;
+  /** How often users stop a session. */
+  interrupts: number;
+  /** How many more sessions are made and deleted while they work. */
+  deletions: number;
+  originCredentials: OriginCredentials;
   /** How long clients may take to have everything acknowledged. */
   sendingMs: number;
   /** How long everything may take to come to rest afterwards. */
@@ -21,12 +27,38 @@ export interface Options {
   build: boolean;
 }
 
-const SHORT = { sessions: 4, messages: 160, workerKills: 16, runtimeKills: 10, seconds: 180 };
-const FULL = { sessions: 8, messages: 2000, workerKills: 200, runtimeKills: 100, seconds: 3000 };
+const SHORT = {
+  sessions: 4,
+  messages: 160,
+  workerKills: 16,
+  runtimeKills: 10,
+  interrupts: 8,
+  deletions: 4,
+  seconds: 600,
+};
+const FULL = {
+  sessions: 8,
+  messages: 2000,
+  workerKills: 200,
+  runtimeKills: 100,
+  interrupts: 60,
+  deletions: 30,
+  seconds: 7200,
+};
 /** Longer than the retries of a message that found the runtime down a few times. */
-const REST_MS = 180_000;
+const REST_MS = 600_000;
 
-const NUMBERS = ["seed", "sessions", "messages", "worker-kills", "runtime-kills", "seconds"];
+const NUMBERS = [
+  "seed",
+  "sessions",
+  "messages",
+  "worker-kills",
+  "runtime-kills",
+  "interrupts",
+  "deletions",
+  "seconds",
+];
+const ORIGIN_CREDENTIALS = "origin-credentials";
 
 /** A mistake of the person at the terminal. */
 export class UsageError extends Error {}
@@ -51,6 +83,9 @@ export function readOptions(args: string[]): Options {
     messages,
     workerKills: number("worker-kills", size.workerKills),
     runtimeKills: number("runtime-kills", size.runtimeKills),
+    interrupts: number("interrupts", size.interrupts),
+    deletions: number("deletions", size.deletions),
+    originCredentials: originCredentials(values[ORIGIN_CREDENTIALS]),
     sendingMs: number("seconds", size.seconds) * 1000,
     restMs: REST_MS,
     keep: values.keep === true,
@@ -58,8 +93,17 @@ export function readOptions(args: string[]): Options {
   };
 }
 
+function originCredentials(value: string | boolean | undefined): OriginCredentials {
+  if (value === undefined || value === "helper") return "helper";
+  if (value === "url") return "url";
+  throw new UsageError(`--${ORIGIN_CREDENTIALS} must be helper or url`);
+}
+
 function parse(args: string[]): Record<string, string | boolean | undefined> {
-  const strings = NUMBERS.map((name) => [name, { type: "string" as const }]);
+  const strings = [...NUMBERS, ORIGIN_CREDENTIALS].map((name) => [
+    name,
+    { type: "string" as const },
+  ]);
   const flags = ["full", "keep", "no-build"].map((name) => [name, { type: "boolean" as const }]);
   try {
     return parseArgs({ args, options: Object.fromEntries([...strings, ...flags]) })
@@ -67,6 +111,8 @@ function parse(args: string[]): Record<string, string | boolean | undefined> {
   } catch (error) {
     const reason = error instanceof Error ? error.message.split(". ")[0] : String(error);
     const known = NUMBERS.map((name) => `--${name} N`).join(", ");
-    throw new UsageError(`${reason}; known are ${known}, --full, --keep and --no-build`);
+    throw new UsageError(
+      `${reason}; known are ${known}, --${ORIGIN_CREDENTIALS}, --full, --keep and --no-build`,
+    );
   }
 }

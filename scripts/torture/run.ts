@@ -13,11 +13,12 @@ import { newMessage, playClient } from "./clients.ts";
 import type { Findings } from "./findings.ts";
 import { History, type SessionHistory } from "./history.ts";
 import { killRepeatedly } from "./killer.ts";
-import { openMessages, readObjects } from "./objects.ts";
+import { openMessages, readObjects, remainsOfDeleted } from "./objects.ts";
 import type { Options } from "./options.ts";
 import { Random } from "./random.ts";
 import type { Report } from "./report.ts";
 import { Sender } from "./sender.ts";
+import { deleteAtWork, interruptSession, type UserParts } from "./users.ts";
 
 const CLIENTS_OF_SESSION = 2;
 const PROGRESS_MS = 5000;
@@ -67,6 +68,7 @@ export class Run {
     const stack = await startStack({
       folder,
       allowedHosts: [server.host],
+      originCredentials: parts.options.originCredentials,
       runtime: { AGENT_COMMAND: agent.command },
       handlesSignals: true,
     });
@@ -98,6 +100,8 @@ export class Run {
       ...this.history.sessions.map((session, index) => this.#send(session, index)),
       this.#kill("workerd", this.options.workerKills, this.history.workerKills),
       this.#kill("runtime", this.options.runtimeKills, this.history.runtimeKills),
+      this.#interrupt(),
+      this.#delete(),
     ];
     try {
       await Promise.all(work);
@@ -119,10 +123,15 @@ export class Run {
     await waitFor(
       "rest",
       async () => {
-        const open = openMessages(readObjects(this.stack, ids));
-        if (open.length !== last) this.#report.line(`${open.length} messages have not ended`);
-        last = open.length;
-        if (open.length === 0 || performance.now() > deadline) return true;
+        const open = openMessages(readObjects(this.stack, ids)).length;
+        const undeleted = remainsOfDeleted(this.stack, this.history.deleted).length;
+        if (open + undeleted !== last) {
+          this.#report.line(
+            `${open} messages have not ended, ${undeleted} sessions are not deleted`,
+          );
+        }
+        last = open + undeleted;
+        if (last === 0 || performance.now() > deadline) return true;
         await new Promise((resolve) => setTimeout(resolve, REST_POLL_MS));
         return false;
       },
@@ -187,11 +196,55 @@ export class Run {
     });
   }
 
+  async #interrupt(): Promise<void> {
+    const random = new Random(this.options.seed, "interrupts");
+    const { sessions } = this.history;
+    await this.#atMoments(random, this.options.interrupts, async () => {
+      const index = Math.floor(random.between(0, sessions.length));
+      const session = sessions[index];
+      if (session) await interruptSession(this.#userParts(this.#user(index), random), session.id);
+    });
+  }
+
+  async #delete(): Promise<void> {
+    const random = new Random(this.options.seed, "deletions");
+    await this.#atMoments(random, this.options.deletions, async (number) => {
+      const repository = await this.server.createRepository(`deleted-${number + 1}`);
+      const tokens = [this.#newToken(), this.#newToken()];
+      const parts = this.#userParts(`torture-deleter-${number + 1}`, random);
+      await deleteAtWork(parts, repository.url, tokens);
+    });
+  }
+
+  /** Does something at that many random moments, counted in acknowledged messages. */
+  async #atMoments(
+    random: Random,
+    count: number,
+    act: (number: number) => Promise<void>,
+  ): Promise<void> {
+    const { signal } = this.#ending;
+    for (const [number, due] of random.moments(count, this.options.messages).entries()) {
+      await waitFor(
+        `${due} acknowledged messages`,
+        () => signal.aborted || this.history.acknowledged >= due,
+        Number.POSITIVE_INFINITY,
+      );
+      if (signal.aborted) return;
+      await act(number);
+    }
+  }
+
+  #userParts(user: string, random: Random): UserParts {
+    const { stack, history, findings } = this;
+    return { stack, user, history, findings, random, signal: this.#ending.signal };
+  }
+
   #tell(): void {
-    const { acknowledged, workerKills, runtimeKills } = this.history;
+    const { acknowledged, workerKills, runtimeKills, interrupts, deleted } = this.history;
     this.#report.line(
       `${acknowledged} of ${this.options.messages} messages acknowledged, ` +
-        `workerd killed ${workerKills.length}, the runtime ${runtimeKills.length} times`,
+        `workerd killed ${workerKills.length}, the runtime ${runtimeKills.length} times, ` +
+        `${interrupts.length} interrupts, ${deleted.length} deletions`,
     );
   }
 

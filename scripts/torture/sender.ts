@@ -15,7 +15,7 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1500;
 
 /** What a try came to. */
-type Outcome =
+export type Outcome =
   | { kind: "answered" }
   | { kind: "refused"; code: string; retryable: boolean; text: string }
   | { kind: "unknown" };
@@ -138,7 +138,8 @@ function acknowledge(message: SentMessage): void {
   message.acknowledgedAt ??= Date.now();
 }
 
-async function outcomeOf(call: Promise<unknown>): Promise<Outcome> {
+/** What a call came to, told by its answer. */
+export async function outcomeOf(call: Promise<unknown>): Promise<Outcome> {
   try {
     await call;
     return { kind: "answered" };
@@ -152,7 +153,8 @@ async function outcomeOf(call: Promise<unknown>): Promise<Outcome> {
   }
 }
 
-function recording(history: History): typeof fetch {
+/** A `fetch` that keeps every reply for the search for tokens. */
+export function recording(history: History): typeof fetch {
   return async (input, init) => {
     const reply = await fetch(input, init);
     history.replies.push(JSON.stringify([...reply.headers]), await reply.clone().text());

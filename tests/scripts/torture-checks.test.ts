@@ -89,6 +89,17 @@ function fail(story: Story, code: string): void {
   event.kind = "cloud.message.failed";
 }
 
+/** The first message was stopped between these two moments. */
+function interrupt(story: Story, from: number, until: number): void {
+  const [row] = story.object.messages;
+  const [, event] = story.object.events;
+  assert.ok(row && event);
+  row.phase = "interrupted";
+  row.state = JSON.stringify({ acceptedAt: 1250, terminalAt: 1400 });
+  event.kind = "cloud.message.failed";
+  story.history.interrupts.push({ sessionId: SESSION, from, until });
+}
+
 const VIOLATIONS: [string, (story: Story) => void, RegExp][] = [
   ["a lost message", ({ object }) => object.messages.pop(), /is not stored/],
   [
@@ -129,6 +140,11 @@ const VIOLATIONS: [string, (story: Story) => void, RegExp][] = [
     },
     /failed with wrapper_no_output/,
   ],
+  [
+    "an interrupt that nobody asked for",
+    (story) => interrupt(story, 1401, 1500),
+    /nobody asked for/,
+  ],
   ["a marker", ({ object }) => object.markers.push({}), /keeps markers/],
   [
     "an older message that owns the credential",
@@ -167,6 +183,12 @@ test("a failure that a kill of the runtime explains, and a repeated delivery tha
   story.history.runtimeKills.push(1300);
   story.starts.set(story.first.messageId, [1010, 1020]);
   story.log(story.first.messageId, "delivery_retried", 1015);
+  assert.deepEqual(story.findings, []);
+});
+
+test("an interrupt that the user asked for", () => {
+  const story = new Story();
+  interrupt(story, 1390, 1410);
   assert.deepEqual(story.findings, []);
 });
 

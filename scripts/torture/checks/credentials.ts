@@ -96,7 +96,8 @@ export function fingerprintOf(secrets: Secrets, token: string): string {
 
 /**
  * Looks for tokens in files, logs and replies. All tokens of a run have `mark` in them, which stands for all of them.
- * Git finds the newest one in files outside the repository that only their owner may read.
+ * Git finds the newest one in files outside the repository that only their owner may read, and in `origin` where that
+ * is how it is handed over.
  */
 export function checkPlaces(
   stack: Stack,
@@ -108,7 +109,10 @@ export function checkPlaces(
   const finds = findInFiles(stack.folder, needles);
   for (const { place, needle, mode } of finds) {
     const [, sessionId, ...rest] = place.split("/");
-    const belongs = !rest.includes("repo") && place.startsWith("workspaces/") && mode === 0o600;
+    const isOrigin =
+      stack.originCredentials === "url" && rest.join("/").endsWith("repo/.git/config");
+    const isPrivate = !rest.includes("repo") && mode === 0o600;
+    const belongs = place.startsWith("workspaces/") && (isPrivate || isOrigin);
     findings.check(belongs, `${needle} is in ${place} (mode ${mode.toString(8)})`);
     const session = history.sessions.find(({ id }) => id === sessionId);
     if (belongs && session !== undefined) checkNewest(stack, session, place, findings);

@@ -2,12 +2,13 @@
 
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
+import { findInFiles, needlesOf } from "../../../tests/support/canary.ts";
 import { git } from "../../../tests/support/git-command.ts";
 import type { GitRepository } from "../../../tests/support/git-repository.ts";
 import type { Stack } from "../../support/stack.ts";
 import type { Findings } from "../findings.ts";
-import type { SessionHistory } from "../history.ts";
-import type { StoredSession } from "../objects.ts";
+import type { DeletedSession, SessionHistory } from "../history.ts";
+import { remainsOfDeleted, type StoredSession } from "../objects.ts";
 
 const TEMPORARY = /tmp|temp|partial/i;
 
@@ -28,6 +29,24 @@ export async function checkWorkspace(
   findings.check(existsSync(join(workspace, "README.md")), `${session.id} has a half workspace`);
   const problem = await problemOf(workspace);
   findings.check(problem === undefined, `git finds ${session.id} damaged: ${problem}`);
+}
+
+/** Of a deleted session nothing is left, neither with the object nor with the runtime. */
+export function checkDeleted(
+  stack: Stack,
+  deleted: readonly DeletedSession[],
+  findings: Findings,
+): void {
+  const stored = remainsOfDeleted(stack, deleted);
+  for (const { id, tokens } of deleted) {
+    findings.check(!stored.includes(id), `${id} was deleted and rows of it are stored`);
+    const names = entries(join(stack.workspaces, id)).join(", ");
+    findings.check(names === "", `${id} was deleted and its workspace keeps ${names}`);
+    for (const token of tokens) {
+      const [found] = findInFiles(stack.folder, needlesOf("its token", token));
+      findings.check(found === undefined, `${id} was deleted and ${found?.place} holds its token`);
+    }
+  }
 }
 
 function entries(folder: string): string[] {

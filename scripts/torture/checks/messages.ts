@@ -39,7 +39,10 @@ export function checkMessages(evidence: MessageEvidence, findings: Findings): vo
     for (const message of session.messages) {
       checkAcknowledged(message, rows, findings);
     }
-    for (const row of stored.messages) checkRow(row, stored, evidence, findings);
+    for (const row of stored.messages) {
+      checkRow(row, stored, evidence, findings);
+      if (row.phase === "interrupted") checkInterrupt(row, session.id, evidence.history, findings);
+    }
   }
 }
 
@@ -79,7 +82,7 @@ function checkRow(
   );
   checkOrder(queued, ended, id, findings);
   checkStarts(row, evidence, findings);
-  if (row.phase !== "completed" && terminal !== undefined) checkReason(row, evidence, findings);
+  if (row.phase === "failed") checkReason(row, evidence, findings);
 }
 
 function checkOrder(
@@ -108,6 +111,24 @@ function checkStarts(row: MessageRow, evidence: MessageEvidence, findings: Findi
   );
 }
 
+/** A message may be interrupted only while its user asked for it. */
+function checkInterrupt(
+  row: MessageRow,
+  sessionId: string,
+  { interrupts }: History,
+  findings: Findings,
+): void {
+  const { terminalAt = 0 } = JSON.parse(row.state) as { terminalAt?: number };
+  findings.check(
+    interrupts.some(
+      (asked) =>
+        asked.sessionId === sessionId && asked.from <= terminalAt && terminalAt <= asked.until,
+    ),
+    "the message was interrupted, and nobody asked for that",
+    row.message_id,
+  );
+}
+
 /** A message may fail when the runtime was killed while its agent ran, or again and again before that. */
 function checkReason(row: MessageRow, evidence: MessageEvidence, findings: Findings): void {
   const state = JSON.parse(row.state) as {
@@ -121,7 +142,7 @@ function checkReason(row: MessageRow, evidence: MessageEvidence, findings: Findi
   // A runtime that was killed just as it started the agent cannot tell afterwards whether it did, and says it did.
   const wasStarted = state.acceptedAt !== undefined || stage === "interruption";
   findings.check(
-    row.phase === "failed" && LOST_WITH_RUNTIME.includes(code) && hits >= (wasStarted ? 1 : 2),
+    LOST_WITH_RUNTIME.includes(code) && hits >= (wasStarted ? 1 : 2),
     `the message ${row.phase} with ${reason}; the runtime was killed ${hits} times ` +
       `while ${wasStarted ? "its agent ran" : "it was delivered"}`,
     id,
