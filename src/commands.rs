@@ -109,6 +109,7 @@ pub fn prepare_session(
             prepared_at: None,
             initiated_at: None,
             refused: None,
+            managed: None,
             deleting_since: None,
         },
         profile: Profile {

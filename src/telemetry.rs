@@ -81,6 +81,23 @@ pub enum LogEvent {
         /// The generation.
         generation: Generation,
     },
+    /// A managed repository's token differs from the last one.
+    ManagedCredentialChanged {
+        /// The generation that it is handed over with.
+        generation: Generation,
+        /// The fingerprint of the token.
+        fingerprint: String,
+    },
+    /// The remote refused a managed repository's token while a turn ran; another one is asked for.
+    ManagedCredentialRefused {
+        /// The refused generation.
+        generation: Generation,
+    },
+    /// No token could be resolved for a managed repository.
+    ManagedCredentialMissing {
+        /// Why, such as `Unavailable`.
+        reason: String,
+    },
     /// A delivery began.
     MessageClaimed {
         /// The message.
@@ -181,6 +198,8 @@ impl LogEvent {
             | Self::RuntimeCallFailed { .. }
             | Self::RuntimeReplaced { .. }
             | Self::CredentialRequired { .. }
+            | Self::ManagedCredentialRefused { .. }
+            | Self::ManagedCredentialMissing { .. }
             | Self::MarkersExpired => "warn",
             _ => "info",
         }

@@ -177,7 +177,7 @@ impl Progress<'_> {
             && self.view.credential.is_some()
             && self.view.record.repository.uses_session_credential()
             && self.view.generation() > self.view.link.acknowledged;
-        if !owed {
+        if !owed && !self.view.needs_managed_token() {
             self.draft.deadlines.set(DeadlineKind::PushOwed, None);
             return false;
         }
@@ -242,6 +242,7 @@ impl Progress<'_> {
             // While the runtime waits for a credential its agent has nothing to show.
             MessageState::Accepted { accepted_at, .. }
                 if self.view.refusal().is_none()
+                    && !self.view.needs_managed_token()
                     && self
                         .draft
                         .deadlines

@@ -14,6 +14,7 @@ use crate::telemetry::LogEvent;
 use super::claim::Claim;
 use super::command::Settings;
 use super::deadline::DeadlineKind;
+use super::managed::{ManagedFault, on_still_resolving};
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::progress::{Progress, pre_dispatch};
 use super::record::RuntimeLink;
@@ -36,8 +37,10 @@ pub enum HandOverFault {
     Refused,
     /// The workspace's secrets could not be opened.
     Unreadable,
-    /// The repository's token comes from a service that is not bound.
-    NoCredentialService,
+    /// The repository's token could not be resolved.
+    NoManagedToken(ManagedFault),
+    /// The service that resolves the repository's token has not answered yet; nothing was handed over.
+    StillResolving,
 }
 
 /// Whether the claim is still the one in force.
@@ -202,7 +205,15 @@ pub fn on_hand_over_failed(
             }
             HandOverFault::Refused => FailureCode::InvalidDeliveryRequest,
             HandOverFault::Unreadable => FailureCode::SessionMetadataMissing,
-            HandOverFault::NoCredentialService => FailureCode::WorkspaceSetupFailed,
+            HandOverFault::NoManagedToken(fault) => {
+                let failure = fault.failure(&view.record.repository, claim.generation);
+                progress.charge_or_end(&message, failure);
+                return progress.finish(());
+            }
+            HandOverFault::StillResolving => {
+                on_still_resolving(&mut progress);
+                return progress.finish(());
+            }
         };
         let message = match fault {
             HandOverFault::Unanswered => message.that_may_be_out(),

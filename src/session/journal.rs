@@ -107,6 +107,8 @@ impl Progress<'_> {
             RuntimeEvent::CredentialRefused { generation } => {
                 if self.view.record.repository.uses_session_credential() {
                     self.refuse_credential(*generation, None);
+                } else {
+                    self.refuse_managed(*generation);
                 }
             }
             RuntimeEvent::Preparing { .. } => {}

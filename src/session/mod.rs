@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod journal;
+pub mod managed;
 pub mod message;
 pub mod preparation;
 mod progress;

@@ -13,7 +13,7 @@ use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::record::{OwedInterrupt, Refusal, RuntimeLink};
 use super::retry::next_delay_millis;
 use super::step::{Decision, Draft, Write};
-use super::timing::FLOOR_DELAY_MILLIS;
+use super::timing::{FLOOR_DELAY_MILLIS, MANAGED_REFUSAL_DELAY_MILLIS};
 use super::view::{DeliveryView, Head};
 
 /// How often a message is put back at no cost.
@@ -118,7 +118,23 @@ impl<'a> Progress<'a> {
             self.refuse_credential(failure.generation, Some(message.message_id()));
             return self.queue_again(message, history, FLOOR_DELAY_MILLIS);
         }
+        if failure.subtype == Some(FailureSubtype::GitAuthenticationFailed)
+            && history.retries_used == 0
+        {
+            // A managed token may have died on its way, and the next delivery brings another one.
+            history.retries_used += 1;
+            return self.queue_again(message, history, MANAGED_REFUSAL_DELAY_MILLIS);
+        }
         self.charge(message, history, failure);
+    }
+
+    /// As the retry table says, whatever the kind of failure.
+    pub(super) fn charge_or_end(&mut self, message: &MessageRecord, failure: Failure) {
+        if let Some(history) = message.state.history() {
+            let mut history = history.clone();
+            history.last_failure = Some(failure.clone());
+            self.charge(message, history, failure);
+        }
     }
 
     /// Puts a message back at no cost, since what stood in its way is over: so often, then the retry table is charged.

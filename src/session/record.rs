@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::UserId;
 
+use super::managed::ManagedCredential;
 use super::sealing::SealingContext;
 
 /// The session's record, read on every request. Small and of bounded size.
@@ -55,6 +56,9 @@ pub struct SessionRecord {
     /// The last credential that the remote refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<Refusal>,
+    /// What is remembered of the tokens of a managed repository.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub managed: Option<ManagedCredential>,
     /// Since when the session is being deleted. For clients it is gone from that moment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deleting_since: Option<Timestamp>,

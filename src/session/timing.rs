@@ -10,6 +10,12 @@ pub const FLOOR_DELAY_MILLIS: u64 = 1_000;
 pub const RUNTIME_LOST_MILLIS: u64 = 60_000;
 /// From a call to the runtime that is owed and failed until the next try.
 pub const OWED_RETRY_MILLIS: u64 = 2_000;
+/// From a managed token that the remote refused before the agent's start until the next delivery.
+pub const MANAGED_REFUSAL_DELAY_MILLIS: u64 = 2_000;
+/// From a managed token that was refused again until the service is asked for another one.
+pub const MANAGED_RETRY_MILLIS: u64 = 15_000;
+/// The longest that the service of managed tokens is waited for.
+pub const MANAGED_ANSWER_MILLIS_MAX: u64 = 15_000;
 /// The longest that an agent may work on one message.
 pub const TURN_MILLIS_MAX: u64 = 12 * 60 * 60 * 1_000;
 /// How long a deletion asks a runtime that does not answer before it goes on without it.

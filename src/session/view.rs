@@ -25,12 +25,13 @@ pub struct DeliveryView {
 }
 
 impl DeliveryView {
-    /// The generation of the current credential; 0 when there is none.
+    /// The generation of the current credential, the session's own or the last one that was resolved; 0 when there is
+    /// none.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        self.credential
-            .as_ref()
-            .map_or(Generation::default(), |credential| credential.generation)
+        let own = self.credential.as_ref().map(|it| it.generation);
+        let managed = self.record.managed.as_ref().map(|it| it.generation);
+        own.or(managed).unwrap_or_default()
     }
 
     /// The readable head of the queue.

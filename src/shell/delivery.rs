@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use cloud_agent_wire::{Secret, Timestamp};
 
+use worker::Env;
+
 use crate::config::Config;
 use crate::session::command::Settings;
 use crate::session::engine::{self, Store};
@@ -17,12 +19,15 @@ use crate::telemetry::LogEvent;
 use super::platform::now;
 use super::runtime::{CallFault, RuntimeClient};
 use super::store::SqlStore;
+use super::token_service::TokenService;
 
 /// A session's storage and its runtime.
 pub struct Delivery<T> {
     pub store: Rc<SqlStore>,
     pub runtime: RuntimeClient<T>,
     pub config: Rc<Config>,
+    pub env: Env,
+    pub tokens: Rc<TokenService>,
 }
 
 impl<T> Delivery<T> {

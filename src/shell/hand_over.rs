@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_agent_wire::{
-    Credential, Health, PutTurn, PutWorkspace, Repository, RuntimeErrorCode, Secret,
+    Author, Credential, Health, PutTurn, PutWorkspace, Repository, RuntimeErrorCode, Secret,
 };
 
 use crate::session::claim::Claim;
@@ -12,14 +12,17 @@ use crate::session::delivery::{
 };
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
+use crate::session::managed::{ManagedToken, on_resolved};
 use crate::session::preparation::ProfileSecrets;
-use crate::session::record::RepositoryRecord;
 use crate::session::sealing::SecretKind;
 use crate::session::view::DeliveryView;
+
+use crate::telemetry::LogEvent;
 
 use super::delivery::Delivery;
 use super::platform::now;
 use super::runtime::{CallFault, Transport};
+use super::token_service::Resolution;
 
 impl<T: Transport> Delivery<T> {
     /// Hands the claim over and applies what comes of it. True when the runtime has the turn.
@@ -48,7 +51,11 @@ impl<T: Transport> Delivery<T> {
         let Some(view) = self.in_force(claim)? else {
             return Ok(Err(HandOverFault::Overtaken));
         };
-        let workspace = match self.workspace(&view)? {
+        let (view, credential) = match self.credential_for(claim, view).await? {
+            Ok(ready) => ready,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let workspace = match self.workspace(&view, credential)? {
             Ok(workspace) => workspace,
             Err(fault) => return Ok(Err(fault)),
         };
@@ -100,15 +107,9 @@ impl<T: Transport> Delivery<T> {
     fn workspace(
         &self,
         view: &DeliveryView,
+        (credential, author): (Option<Credential>, Option<Author>),
     ) -> Result<Result<PutWorkspace, HandOverFault>, StoreError> {
         let record = &view.record;
-        if !matches!(record.repository, RepositoryRecord::Git { .. }) {
-            // Tokens of the other kinds come from a credential service that is not bound.
-            return Ok(Err(HandOverFault::NoCredentialService));
-        }
-        let Ok(credential) = self.credential(view) else {
-            return Ok(Err(HandOverFault::Unreadable));
-        };
         let Some(env) = self.environment()? else {
             return Ok(Err(HandOverFault::Unreadable));
         };
@@ -116,7 +117,7 @@ impl<T: Transport> Delivery<T> {
         Ok(Ok(PutWorkspace {
             repository: Repository {
                 url: record.repository.clone_url(),
-                author: None,
+                author,
             },
             branch: record.branch(),
             shallow: record.shallow,
@@ -125,6 +126,54 @@ impl<T: Transport> Delivery<T> {
             generation: view.generation(),
             credential,
         }))
+    }
+
+    /// The credential that is current now, and who commits with it. That of a managed repository is resolved for this
+    /// hand-over, and the state looked at again afterwards.
+    async fn credential_for(
+        &self,
+        claim: &Claim,
+        view: DeliveryView,
+    ) -> Result<
+        Result<(DeliveryView, (Option<Credential>, Option<Author>)), HandOverFault>,
+        StoreError,
+    > {
+        if view.record.repository.uses_session_credential() {
+            let credential = self.credential(&view);
+            return Ok(credential.map(|credential| (view, (credential, None))));
+        }
+        let token = match self.resolve(&view).await {
+            Ok(token) => token,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if self.in_force(claim)?.is_none() {
+            return Ok(Err(HandOverFault::Overtaken));
+        }
+        let fingerprint = self.config.sealing_keys.fingerprint(&token.token);
+        self.apply(|view, now, settings| on_resolved(view, &fingerprint, now, settings))?;
+        let Some(view) = self.in_force(claim)? else {
+            return Ok(Err(HandOverFault::Overtaken));
+        };
+        let credential = managed_credential(&view, token.token);
+        Ok(Ok((view, (Some(credential), token.author))))
+    }
+
+    /// Resolves the token of a managed repository, as far as there is time for it.
+    ///
+    /// # Errors
+    /// Why there is none, or none yet.
+    pub async fn resolve(&self, view: &DeliveryView) -> Result<ManagedToken, HandOverFault> {
+        let hosts = &self.config.allowed_hosts;
+        match self.tokens.resolve(&self.env, &view.record, hosts).await {
+            Resolution::Done(Ok(token)) => Ok(token),
+            Resolution::Done(Err(fault)) => {
+                let reason = format!("{fault:?}");
+                self.store
+                    .log(&LogEvent::ManagedCredentialMissing { reason });
+                Err(HandOverFault::NoManagedToken(fault))
+            }
+            Resolution::Pending => Err(HandOverFault::StillResolving),
+        }
     }
 
     /// The current credential, opened; `Ok(None)` when the session has none.
@@ -165,5 +214,13 @@ impl<T: Transport> Delivery<T> {
                 HandOverFault::Unreachable
             }
         }
+    }
+}
+
+/// A resolved token as the remote expects it.
+pub fn managed_credential(view: &DeliveryView, token: Secret) -> Credential {
+    Credential {
+        username: view.record.repository.username().to_owned(),
+        token,
     }
 }

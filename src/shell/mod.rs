@@ -15,6 +15,7 @@ mod rows;
 mod runtime;
 mod schema;
 mod store;
+mod token_service;
 mod transport;
 mod worker;
 mod write;

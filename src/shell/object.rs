@@ -19,6 +19,7 @@ use super::delivery::Delivery;
 use super::platform::now;
 use super::runtime::RuntimeClient;
 use super::store::SqlStore;
+use super::token_service::TokenService;
 use super::transport::Adapter;
 
 /// From an alarm that met a fault until the next one.
@@ -35,6 +36,8 @@ pub struct CloudAgentSession {
     store: RefCell<Option<Rc<SqlStore>>>,
     /// The task of this incarnation that reads the runtime's events.
     reader: Rc<Reader>,
+    /// The resolution of a managed repository's token that is under way.
+    tokens: Rc<TokenService>,
 }
 
 impl DurableObject for CloudAgentSession {
@@ -44,6 +47,7 @@ impl DurableObject for CloudAgentSession {
             env,
             store: RefCell::new(None),
             reader: Rc::default(),
+            tokens: Rc::default(),
         };
         if let Err(error) = object.store() {
             worker::console_error!("{}", fault_line("open", &error));
@@ -130,6 +134,8 @@ impl CloudAgentSession {
             store: Rc::clone(store),
             runtime,
             config: Rc::clone(config),
+            env: self.env.clone(),
+            tokens: Rc::clone(&self.tokens),
         };
         if let Err(error) = self.work_once(delivery).await {
             store.log(&LogEvent::Fault {

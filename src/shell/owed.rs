@@ -2,13 +2,17 @@
 //!
 //! What is owed is stored, and the alarm repeats a call until the runtime has answered it.
 
-use cloud_agent_wire::{Generation, MessageId, PutCredential, RuntimeErrorCode, StoreId};
+use cloud_agent_wire::{
+    Credential, Generation, MessageId, PutCredential, RuntimeErrorCode, StoreId,
+};
 
 use crate::session::delivery::{on_contact, on_interrupt_answered, on_push_answered};
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
+use crate::session::managed::on_resolved_again;
 
 use super::delivery::Delivery;
+use super::hand_over::managed_credential;
 use super::platform::now;
 use super::runtime::{CallFault, Transport};
 
@@ -21,14 +25,21 @@ impl<T: Transport> Delivery<T> {
         let Some(view) = self.store.delivery_view(now())? else {
             return Ok(());
         };
-        let (Some(store_id), Ok(Some(credential))) =
-            (view.link.store_id.clone(), self.credential(&view))
-        else {
+        let Some(store_id) = view.link.store_id.clone() else {
             return Ok(());
         };
-        if view.generation() != generation {
+        let current = if view.record.repository.uses_session_credential() {
+            self.credential(&view)
+                .ok()
+                .flatten()
+                .filter(|_| view.generation() == generation)
+                .map(|credential| (generation, credential))
+        } else {
+            self.newer_managed_credential(&view).await?
+        };
+        let Some((generation, credential)) = current else {
             return Ok(());
-        }
+        };
         let body = PutCredential {
             generation,
             credential,
@@ -53,6 +64,21 @@ impl<T: Transport> Delivery<T> {
                 }
             }
         }
+    }
+
+    /// Another token of a managed repository than the one that the remote refused, once the service gives one.
+    async fn newer_managed_credential(
+        &self,
+        view: &DeliveryView,
+    ) -> Result<Option<(Generation, Credential)>, StoreError> {
+        let Ok(token) = self.resolve(view).await else {
+            return Ok(None);
+        };
+        let fingerprint = self.config.sealing_keys.fingerprint(&token.token);
+        let generation = self
+            .apply(|view, now, settings| on_resolved_again(view, &fingerprint, now, settings))?
+            .flatten();
+        Ok(generation.map(|generation| (generation, managed_credential(view, token.token))))
     }
 
     fn pushed(&self, store_id: &StoreId, generation: Generation) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use worker::{Method, Response};
 
 /// Longest an outside call may hold the alarm's handler: while it runs no other deadline can ring.
-const CALL_TIMEOUT_MILLIS: u32 = 2_000;
+pub const CALL_TIMEOUT_MILLIS: u32 = 2_000;
 /// How long a read of events stays open.
 pub const EVENT_WAIT_MILLIS: u32 = 5_000;
 /// What a read of events may take beyond that.

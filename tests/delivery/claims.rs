@@ -2,6 +2,7 @@
 
 use cloud_agent_session::session::claim::Work;
 use cloud_agent_session::session::delivery::HandOverFault;
+use cloud_agent_session::session::managed::ManagedFault;
 use cloud_agent_session::session::message::{MessageState, Phase};
 use cloud_agent_wire::{FailureCode, FailureStage, TurnState};
 
@@ -116,7 +117,7 @@ fn what_comes_of_a_claim_that_is_not_in_force_any_more_is_dropped() {
 #[test]
 fn a_hand_over_that_fails_ends_the_message_or_is_tried_again() {
     use HandOverFault::{
-        NoCredentialService, Outdated, Overtaken, Refused, Unanswered, Unreachable, Unreadable,
+        NoManagedToken, Outdated, Overtaken, Refused, Unanswered, Unreachable, Unreadable,
     };
     let away = FailureCode::SandboxConnectFailed;
     // The fault, the phase after it, and the failure that it is recorded as.
@@ -125,7 +126,7 @@ fn a_hand_over_that_fails_ends_the_message_or_is_tried_again() {
         (Unanswered, Phase::Queued, Some(away)),
         (Outdated, Phase::Queued, Some(away)),
         (
-            NoCredentialService,
+            NoManagedToken(ManagedFault::Unavailable),
             Phase::Queued,
             Some(FailureCode::WorkspaceSetupFailed),
         ),

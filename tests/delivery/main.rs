@@ -15,4 +15,5 @@ mod credentials;
 mod endings;
 mod events;
 mod loss;
+mod managed;
 mod retries;

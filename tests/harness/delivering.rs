@@ -9,12 +9,13 @@ use cloud_agent_session::session::delivery::{
 };
 use cloud_agent_session::session::journal::on_events;
 use cloud_agent_session::session::message::{MessageState, Phase};
+use cloud_agent_session::session::record::RepositoryRecord;
 use cloud_agent_wire::{
     EventSequence, Failure, FailureCode, FailureStage, FailureSubtype, Generation, JournalEvent,
     RuntimeEvent, StoreId, Submission, TurnReply, TurnState,
 };
 
-use super::fixtures::{START, message_id, prompt};
+use super::fixtures::{self, START, message_id, prompt};
 use super::session::Session;
 use super::shell::apply;
 
@@ -88,7 +89,12 @@ pub fn setup_failure(subtype: FailureSubtype) -> Failure {
 impl Delivering {
     /// A session with a token and these messages, when the first is to be delivered.
     pub fn new(messages: &[char]) -> Self {
-        let session = Session::generic_git(Some("1"));
+        Self::of(fixtures::generic_git(), Some("1"), messages)
+    }
+
+    /// As [`Self::new`], of any kind of repository.
+    pub fn of(repository: RepositoryRecord, token: Option<&str>, messages: &[char]) -> Self {
+        let session = Session::prepared(repository, token.map(fixtures::token));
         for digit in messages {
             session.send(prompt(*digit)).expect("it is admitted");
         }

@@ -97,6 +97,7 @@ pub fn preparation(repository: RepositoryRecord, git_token: Option<Secret>) -> P
             prepared_at: None,
             initiated_at: None,
             refused: None,
+            managed: None,
             deleting_since: None,
         },
         profile: Profile::default(),

@@ -11,6 +11,7 @@ use cloud_agent_session::session::delivery::{
 };
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::error::StoreError;
+use cloud_agent_session::session::managed::{on_resolved, on_resolved_again};
 use cloud_agent_session::session::step::Decision;
 use cloud_agent_session::session::view::DeliveryView;
 use cloud_agent_session::telemetry::LogEvent;
@@ -18,7 +19,7 @@ use cloud_agent_wire::{Generation, MessageId, PutTurn, RuntimeErrorCode, StoreId
 
 use super::fixtures::SETTINGS;
 use super::follower::Follower;
-use super::runtime::{CallFault, Runtime};
+use super::runtime::{CallFault, Runtime, Unresolved};
 use super::session::Session;
 
 /// From an alarm that met a fault until the next one, as in the object.
@@ -44,6 +45,10 @@ pub struct Shell {
 pub enum Call {
     /// A hand-over asks who is there.
     Health(Claim),
+    /// A hand-over asks for the token of a managed repository.
+    Resolve(Claim, StoreId),
+    /// Another token is asked for a turn whose token was refused.
+    ResolveAgain(StoreId),
     /// A hand-over has the workspace prepared.
     Workspace(Claim, StoreId, Generation),
     /// A hand-over gives the turn.
@@ -138,8 +143,14 @@ impl Shell {
                 let Some(generation) = in_force(session, &claim)? else {
                     return not_handed_over(session, &claim, &HandOverFault::Overtaken);
                 };
-                Ok(wait_for(Call::Workspace(claim, store_id, generation)))
+                Ok(wait_for(if is_managed(session) {
+                    Call::Resolve(claim, store_id)
+                } else {
+                    Call::Workspace(claim, store_id, generation)
+                }))
             }
+            Call::Resolve(claim, store_id) => resolve(session, runtime, claim, store_id),
+            Call::ResolveAgain(store_id) => resolve_again(session, runtime, store_id),
             Call::Workspace(claim, store_id, generation) => {
                 let reply = runtime.put_workspace(&store_id, generation);
                 if let Err(fault) = self.heard(session, reply) {
@@ -233,6 +244,10 @@ fn begin(session: &Session, work: Work) -> Outcome {
     Ok(match work {
         Work::Deliver(claim) => wait_for(Call::Health(*claim)),
         Work::Pull { overdue } => Next::Follow { overdue },
+        Work::Push(_) if is_managed(session) => match store_id(session)? {
+            Some(store_id) => wait_for(Call::ResolveAgain(store_id)),
+            None => Next::Return,
+        },
         Work::Push(generation) => {
             let view = session.store.delivery_view(session.now())?;
             let view = view.filter(|view| view.generation() == generation);
@@ -258,6 +273,52 @@ fn begin(session: &Session, work: Work) -> Outcome {
         }
         Work::Rest | Work::Again => Next::Return,
     })
+}
+
+fn is_managed(session: &Session) -> bool {
+    let record = session.record();
+    record.is_some_and(|record| !record.repository.uses_session_credential())
+}
+
+/// The service answers a hand-over.
+fn resolve(session: &Session, runtime: &mut Runtime, claim: Claim, store_id: StoreId) -> Outcome {
+    let token = match runtime.resolve() {
+        Ok(token) => token,
+        Err(Unresolved::Pending) => {
+            return not_handed_over(session, &claim, &HandOverFault::StillResolving);
+        }
+        Err(Unresolved::Fault(fault)) => {
+            return not_handed_over(session, &claim, &HandOverFault::NoManagedToken(fault));
+        }
+    };
+    if in_force(session, &claim)?.is_none() {
+        return not_handed_over(session, &claim, &HandOverFault::Overtaken);
+    }
+    let fingerprint = token.to_string();
+    apply(session, |view, now, settings| {
+        on_resolved(view, &fingerprint, now, settings)
+    })?;
+    let Some(generation) = in_force(session, &claim)? else {
+        return not_handed_over(session, &claim, &HandOverFault::Overtaken);
+    };
+    runtime.gets_token(generation, token);
+    Ok(wait_for(Call::Workspace(claim, store_id, generation)))
+}
+
+/// The service answers for a turn whose token was refused.
+fn resolve_again(session: &Session, runtime: &mut Runtime, store_id: StoreId) -> Outcome {
+    let Ok(token) = runtime.resolve() else {
+        return Ok(Next::Return);
+    };
+    let fingerprint = token.to_string();
+    let generation = apply(session, |view, now, settings| {
+        on_resolved_again(view, &fingerprint, now, settings)
+    })?;
+    let Some(generation) = generation.flatten() else {
+        return Ok(Next::Return);
+    };
+    runtime.gets_token(generation, token);
+    Ok(wait_for(Call::Push(store_id, generation)))
 }
 
 fn store_id(session: &Session) -> Result<Option<StoreId>, StoreError> {

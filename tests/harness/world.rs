@@ -4,6 +4,7 @@ use cloud_agent_session::session::admission::Delivery;
 use cloud_agent_session::session::command::Arrival;
 use cloud_agent_session::session::credential::Try;
 use cloud_agent_session::session::error::CommandError;
+use cloud_agent_session::session::record::{RepositoryRecord, SessionRecord};
 use cloud_agent_wire::{MessageId, RuntimeErrorCode, Timestamp};
 
 use super::fixtures::{self, CANARY, message_id, prompt};
@@ -103,6 +104,16 @@ impl World {
             rings: 0,
             started_now: false,
             searched_lines: 0,
+        }
+    }
+
+    /// A prepared session of a managed repository.
+    pub fn managed() -> Self {
+        let repo = "acme/project".to_owned();
+        let session = Session::prepared(RepositoryRecord::Github { repo }, None);
+        Self {
+            session,
+            ..Self::new(None)
         }
     }
 
@@ -271,7 +282,10 @@ impl World {
         let before = self.session.store.durable();
         let fault = self.session.store.fault();
         let id = request.message.map(message_id);
-        let token = request.token.map(token_of);
+        // Clients' tokens do not count where the server resolves them.
+        let takes_tokens = |record: SessionRecord| record.repository.uses_session_credential();
+        let takes_tokens = self.session.record().is_none_or(takes_tokens);
+        let token = request.token.filter(|_| takes_tokens).map(token_of);
         let asked = Asked {
             message_id: id.as_ref(),
             token: token.as_deref(),

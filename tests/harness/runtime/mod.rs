@@ -1,6 +1,9 @@
 //! A runtime that keeps the contract: generations only rise, a turn's agent is started once on a disk, the journal
 //! is numbered without gaps. It can restart, get another disk, refuse calls, and be out of reach.
 
+use std::collections::BTreeMap;
+
+use cloud_agent_session::session::managed::ManagedFault;
 use cloud_agent_wire::{
     FailureSubtype, Generation, JournalEvent, MessageId, PutTurn, RuntimeErrorCode, StoreId,
     Submission, TurnReply, TurnState,
@@ -16,6 +19,13 @@ use workspace::{Turn, Workspace};
 pub enum CallFault {
     Unreachable,
     Refused(RuntimeErrorCode),
+}
+
+/// Why the service of managed tokens gave none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unresolved {
+    Pending,
+    Fault(ManagedFault),
 }
 
 /// An agent that was started.
@@ -63,6 +73,10 @@ pub struct Runtime {
     pub starts: Vec<Start>,
     /// Numbers the lines of agents, so that each is unlike any other.
     lines: u64,
+    /// How often the service of managed tokens was asked: every other time it gives another token.
+    resolutions: u32,
+    /// The managed tokens that were given, by generation.
+    tokens: BTreeMap<Generation, u32>,
     /// What the object did that it must never do.
     violation: Option<String>,
 }
@@ -79,6 +93,8 @@ impl Runtime {
             journal: Vec::new(),
             starts: Vec::new(),
             lines: 0,
+            resolutions: 0,
+            tokens: BTreeMap::new(),
             violation: None,
         }
     }
@@ -144,6 +160,28 @@ impl Runtime {
     pub fn health(&mut self) -> Result<StoreId, CallFault> {
         self.answer()?;
         self.reply(self.store_id())
+    }
+
+    /// The service of managed tokens answers; trouble that is planned meets this call.
+    pub fn resolve(&mut self) -> Result<u32, Unresolved> {
+        if std::mem::take(&mut self.planned.loses_reply) {
+            return Err(Unresolved::Pending);
+        }
+        if self.planned.refusal.take().is_some() {
+            return Err(Unresolved::Fault(ManagedFault::Unavailable));
+        }
+        self.resolutions += 1;
+        Ok(self.resolutions / 2)
+    }
+
+    /// A generation must never stand for two tokens.
+    pub fn gets_token(&mut self, generation: Generation, token: u32) {
+        let known = *self.tokens.entry(generation).or_insert(token);
+        if known != token {
+            self.violation = Some(format!(
+                "generation {generation} stands for the tokens {known} and {token}"
+            ));
+        }
     }
 
     pub fn put_workspace(

@@ -1,8 +1,8 @@
 //! What the simulated runtime does by itself.
 
 use cloud_agent_wire::{
-    EventSequence, Failure, FailureCode, FailureStage, Generation, JournalEvent, MessageId,
-    RuntimeEvent, TurnState,
+    EventSequence, Failure, FailureCode, FailureStage, FailureSubtype, Generation, JournalEvent,
+    MessageId, RuntimeEvent, TurnState,
 };
 
 use super::workspace::Turn;
@@ -69,6 +69,16 @@ impl Runtime {
                 let json = format!(r#"{{"line":{}}}"#, self.lines);
                 let message_id = message_id.clone();
                 self.append(RuntimeEvent::Kilocode { message_id, json });
+            }
+            // A push is refused, and waits for another token.
+            Luck::Bad(FailureSubtype::GitAuthenticationFailed) if !self.tokens.is_empty() => {
+                let ready = self
+                    .workspace
+                    .as_ref()
+                    .and_then(|workspace| workspace.ready);
+                if let Some(generation) = ready {
+                    self.append(RuntimeEvent::CredentialRefused { generation });
+                }
             }
             Luck::Bad(_) => {
                 let generation = self.workspace.as_ref().map(|workspace| workspace.seen);
