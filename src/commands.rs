@@ -7,15 +7,18 @@ use cloud_agent_wire::{Agent, Intent, MessageId, Secret, SessionId, Timestamp};
 use serde::Serialize;
 
 use crate::auth::UserId;
+use crate::session::attachment::AttachmentFault;
 use crate::session::command::{AgentChoice, Arrival, SendMessage};
 use crate::session::error::CommandError;
-use crate::session::preparation::{CALLBACK_TARGET, PrepareSession, ProfileSecrets};
+use crate::session::preparation::{
+    CALLBACK_TARGET, ENCRYPTED_SECRETS, KILOCODE_TOKEN, PrepareSession, ProfileSecrets,
+};
 use crate::session::record::{
     AgentDefaults, InitialMessage, Profile, RepositoryRecord, SessionRecord,
 };
 use crate::trpc::input::profile::EncryptedValue;
 use crate::trpc::input::{self, CallbackTarget, RepositoryInput};
-use crate::trpc::issue::{Violation, to_json_text};
+use crate::trpc::issue::{PathSegment, Violation, to_json_text};
 use crate::trpc::{AdmissionCode, CallError, Issue};
 
 /// The command of a follow-up message. `fallback_id` is its id when the client gave none.
@@ -23,6 +26,7 @@ use crate::trpc::{AdmissionCode, CallError, Issue};
 pub fn send_message(
     input: input::SendMessage,
     fallback_id: MessageId,
+    attachment_fault: Option<AttachmentFault>,
     arrival: Arrival,
 ) -> SendMessage {
     let agent = input
@@ -38,6 +42,7 @@ pub fn send_message(
         agent,
         finalization: input.finalization,
         git_token: input.git_token,
+        attachment_fault,
         arrival,
     }
 }
@@ -51,6 +56,8 @@ pub struct NewSession {
     pub user_id: UserId,
     /// The id under which the agent's side knows it.
     pub kilo_session_id: String,
+    /// The caller's bearer token.
+    pub kilocode_token: Secret,
     /// The id of the first message when the client gave none.
     pub fallback_message_id: MessageId,
 }
@@ -67,7 +74,7 @@ pub fn prepare_session(
         .initial_message_id
         .clone()
         .unwrap_or(ids.fallback_message_id);
-    let secrets = secrets(&input);
+    let secrets = secrets(&input, ids.kilocode_token);
     let agent = Agent::from(input.agent);
     let (repository, git_token) = repository(input.repository);
     let intent = Intent {
@@ -149,15 +156,26 @@ fn repository(input: RepositoryInput) -> (RepositoryRecord, Option<Secret>) {
     }
 }
 
-fn secrets(input: &input::PrepareSession) -> ProfileSecrets {
+fn secrets(input: &input::PrepareSession, kilocode_token: Secret) -> ProfileSecrets {
     let configuration = &input.agent_configuration;
+    let quoted = |text: &str| Secret::new(format!("\"{text}\""));
     let settings = [
+        (KILOCODE_TOKEN, Some(kilocode_token)),
+        // Both are words that need no escape.
+        (
+            "gateThreshold",
+            input.gate_threshold.map(|word| quoted(word.as_str())),
+        ),
+        (
+            "profileId",
+            input.profile_id.as_ref().map(|id| quoted(id.as_str())),
+        ),
         ("mcpServers", configuration.mcp_servers.clone()),
         ("runtimeSkills", configuration.runtime_skills.clone()),
         ("runtimeAgents", configuration.runtime_agents.clone()),
         ("kiloCommands", configuration.kilo_commands.clone()),
         (
-            "encryptedSecrets",
+            ENCRYPTED_SECRETS,
             encrypted_secrets(&input.encrypted_secrets),
         ),
         (
@@ -203,11 +221,21 @@ pub fn call_error(error: &CommandError, admission: bool) -> CallError {
         CommandError::InvalidField { field, expected } => {
             to_json_text(&[Issue::at(field, Violation::format(expected))])
         }
+        CommandError::Attachment(fault) => {
+            let mut issue = Issue::within(
+                &[fault.field(), "files"],
+                Violation::custom(fault.fault.expected()),
+            );
+            issue.path.push(PathSegment::Position(fault.position));
+            to_json_text(&[issue])
+        }
         _ => error.to_string(),
     };
     let code = match error {
         CommandError::SessionNotFound | CommandError::MessageNotFound => AdmissionCode::NotFound,
-        CommandError::Refused(_) | CommandError::InvalidField { .. } => AdmissionCode::BadRequest,
+        CommandError::Refused(_)
+        | CommandError::InvalidField { .. }
+        | CommandError::Attachment(_) => AdmissionCode::BadRequest,
         CommandError::QueueFull => AdmissionCode::PendingQueueFull,
         CommandError::Internal(_) => AdmissionCode::Internal,
     };

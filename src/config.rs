@@ -7,6 +7,7 @@ use std::fmt;
 use cloud_agent_wire::{AllowedHosts, Secret};
 
 use crate::session::command::Settings;
+use crate::session::encrypted_secret::PrivateKey;
 use crate::session::sealing::KeyRing;
 
 /// Everything that can be configured.
@@ -23,6 +24,8 @@ pub struct Config {
     pub runtime: RuntimeBinding,
     /// `DEV_ALLOWED_HOSTS`: hosts that may be private or plain http, outside production only.
     pub allowed_hosts: AllowedHosts,
+    /// `AGENT_ENV_VARS_PRIVATE_KEY`: decrypts encrypted secrets.
+    pub env_private_key: Option<PrivateKey>,
     /// Configurable times.
     pub settings: Settings,
 }
@@ -87,6 +90,10 @@ impl Config {
             runtime_token: secret("RUNTIME_TOKEN")?,
             runtime: runtime_binding(text("RUNTIME_URL"), is_bound, production)?,
             allowed_hosts: allowed_hosts(text("DEV_ALLOWED_HOSTS"), production)?,
+            env_private_key: text("AGENT_ENV_VARS_PRIVATE_KEY")
+                .map(|pem| PrivateKey::parse(&Secret::new(pem)))
+                .transpose()
+                .map_err(|sentence| ConfigError(sentence.to_owned()))?,
             settings: settings(text)?,
         })
     }
@@ -258,6 +265,10 @@ mod tests {
             (
                 &[DEVELOPMENT, ("DEV_ALLOWED_HOSTS", Some("127.0.0.1:1"))],
                 None,
+            ),
+            (
+                &[("AGENT_ENV_VARS_PRIVATE_KEY", Some("key"))],
+                Some("AGENT_ENV_VARS_PRIVATE_KEY must be an RSA private key in PEM"),
             ),
             (
                 &[("DRAIN_DELAY_MS", Some("soon"))],

@@ -1,10 +1,12 @@
 //! What the Worker sends to a session's object: one versioned JSON object.
 
-use cloud_agent_wire::{MessageId, SessionId, Timestamp};
+use cloud_agent_wire::secret::expose_in_body;
+use cloud_agent_wire::{MessageId, Secret, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::auth::UserId;
+use crate::session::attachment::AttachmentFault;
 use crate::session::command::Arrival;
 use crate::session::credential::Try;
 
@@ -31,6 +33,9 @@ pub struct Envelope<'a> {
     /// The id of the message when the client gave none; the same on every try.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message_id: Option<MessageId>,
+    /// What the Worker found wrong with a file that the input names.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attachment_fault: Option<AttachmentFault>,
     /// The ids of a session to be made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub new_session: Option<NewSessionIds>,
@@ -44,6 +49,9 @@ pub struct NewSessionIds {
     pub session_id: SessionId,
     /// The id under which the agent's side knows it.
     pub kilo_session_id: String,
+    /// The caller's bearer token, with which the session's agent reaches its model.
+    #[serde(serialize_with = "expose_in_body")]
+    pub kilocode_token: Secret,
 }
 
 impl Envelope<'_> {

@@ -23,6 +23,8 @@ pub const PROMPT_CHARS_MAX: usize = 100_000;
 pub const COMMAND_CHARS_MAX: usize = 255;
 /// Most files attached to a prompt.
 pub const ATTACHMENT_FILES_MAX: usize = 5;
+/// Largest attached file.
+pub const ATTACHMENT_BYTES_MAX: u64 = 5 * 1024 * 1024;
 /// Longest name of an attached file.
 pub const FILE_NAME_BYTES_MAX: usize = 128;
 /// Longest mode, which is the slug of an agent.

@@ -203,6 +203,10 @@ const EXPOSES: &[(&str, &str)] = &[
         "compares the new token with the current one",
     ),
     ("src/session/credential.rs", "checks the form of a token"),
+    (
+        "src/session/encrypted_secret.rs",
+        "reads the private key and hands it to the platform",
+    ),
     ("src/session/preparation.rs", "reads opened secrets back"),
     (
         "src/session/sealing.rs",

@@ -19,7 +19,7 @@ pub const SETUP_COMMANDS_MAX: usize = 20;
 /// Longest setup command in bytes.
 pub const SETUP_COMMAND_BYTES_MAX: usize = 4096;
 /// Environment variables of a session.
-pub const ENV_ENTRIES_MAX: usize = 100;
+pub const ENV_ENTRIES_MAX: usize = 128;
 /// Longest name of an environment variable in bytes.
 pub const ENV_NAME_BYTES_MAX: usize = 256;
 /// Longest value of an environment variable in bytes.
@@ -56,6 +56,10 @@ pub const REDACTED_BYTES_MIN: usize = 6;
 pub const REDACTED_LETTERS_MIN: usize = 12;
 /// Tokens of a session that are remembered for redaction.
 pub const REDACTED_TOKENS_MAX: usize = 32;
+
+/// Variables and other secret values of a session that are remembered for redaction.
+pub const REDACTED_VALUES_MAX: usize = 1024;
+const _: () = assert!(2 * ENV_ENTRIES_MAX <= REDACTED_VALUES_MAX);
 
 /// Time between two progress events of the same step.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);

@@ -124,11 +124,15 @@ fn admit_checked(
         agent,
         finalization,
         git_token,
+        attachment_fault,
         arrival,
     } = command;
     let intent = resolve_intent(&view.record, message_id, turn, agent, &finalization)?;
     if let Some(known) = &view.known {
         return replay(view, known, &intent);
+    }
+    if let Some(fault) = attachment_fault {
+        return Err(CommandError::Attachment(fault));
     }
     // A replay does not use its token, so only a new message's is looked at.
     let git_token = usable_token(view, git_token)?;

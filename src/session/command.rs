@@ -2,6 +2,7 @@
 
 use cloud_agent_wire::{Attachments, Finalization, Intent, MessageId, Secret, Timestamp, Turn};
 
+use super::attachment::AttachmentFault;
 use super::credential::Try;
 use super::sealing::{KeyRing, NonceBytes};
 
@@ -18,6 +19,8 @@ pub struct SendMessage {
     pub finalization: Finalization,
     /// A token, not empty.
     pub git_token: Option<Secret>,
+    /// What is wrong with a file that came with it; matters only for a message that is new.
+    pub attachment_fault: Option<AttachmentFault>,
     /// When and how the request came.
     pub arrival: Arrival,
 }
@@ -42,6 +45,15 @@ pub enum TurnContent {
 }
 
 impl TurnContent {
+    /// The files that come with it.
+    #[must_use]
+    pub const fn attachments(&self) -> Option<&Attachments> {
+        match self {
+            Self::Prompt { attachments, .. } => attachments.as_ref(),
+            Self::Command { .. } => None,
+        }
+    }
+
     /// The turn of a message.
     #[must_use]
     pub fn into_turn(self, message_id: MessageId) -> Turn {
@@ -125,6 +137,7 @@ impl SendMessage {
             agent,
             finalization: intent.finalization,
             git_token: None,
+            attachment_fault: None,
             arrival,
         }
     }

@@ -11,15 +11,19 @@ use cloud_agent_wire::{
 
 use crate::telemetry::LogEvent;
 
+use super::attachment::FileFault;
 use super::claim::Claim;
 use super::command::Settings;
 use super::deadline::DeadlineKind;
-use super::managed::{ManagedFault, on_still_resolving};
+use super::encrypted_secret::DecryptionFault;
+use super::managed::ManagedFault;
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::progress::{Progress, pre_dispatch};
 use super::record::RuntimeLink;
 use super::step::Decision;
-use super::timing::{EVENT_PULL_BACKSTOP_MILLIS, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS};
+use super::timing::{
+    EVENT_PULL_BACKSTOP_MILLIS, FLOOR_DELAY_MILLIS, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS,
+};
 use super::view::DeliveryView;
 
 /// Why a claim could not be handed over.
@@ -39,8 +43,12 @@ pub enum HandOverFault {
     Unreadable,
     /// The repository's token could not be resolved.
     NoManagedToken(ManagedFault),
-    /// The service that resolves the repository's token has not answered yet; nothing was handed over.
-    StillResolving,
+    /// Something that the hand-over needs is still under way; it begins again soon.
+    NotYet,
+    /// The encrypted secrets could not be decrypted.
+    NotDecrypted(DecryptionFault),
+    /// An attached file cannot be brought.
+    NoFile(FileFault),
 }
 
 /// Whether the claim is still the one in force.
@@ -210,8 +218,19 @@ pub fn on_hand_over_failed(
                 progress.charge_or_end(&message, failure);
                 return progress.finish(());
             }
-            HandOverFault::StillResolving => {
-                on_still_resolving(&mut progress);
+            HandOverFault::NotYet => {
+                let soon = now.plus_millis(FLOOR_DELAY_MILLIS);
+                progress
+                    .draft
+                    .set_deadline_no_later(DeadlineKind::Drain, soon);
+                return progress.finish(());
+            }
+            HandOverFault::NotDecrypted(fault) => {
+                progress.refuse_delivery(&message, claim.generation, fault.detail());
+                return progress.finish(());
+            }
+            HandOverFault::NoFile(fault) => {
+                progress.refuse_delivery(&message, claim.generation, fault.detail());
                 return progress.finish(());
             }
         };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::attachment::AttachmentFault;
+
 /// Why a command was refused. The text is safe to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
@@ -18,6 +20,8 @@ pub enum CommandError {
         /// What is expected of it.
         expected: &'static str,
     },
+    /// A file that came with the message is not as it must be.
+    Attachment(AttachmentFault),
     /// Ten messages wait already.
     QueueFull,
     /// Something failed that is not the caller's fault; the sentence gives away nothing.
@@ -30,7 +34,7 @@ impl CommandError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::SessionNotFound | Self::MessageNotFound => "NOT_FOUND",
-            Self::Refused(_) | Self::InvalidField { .. } => "BAD_REQUEST",
+            Self::Refused(_) | Self::InvalidField { .. } | Self::Attachment(_) => "BAD_REQUEST",
             Self::QueueFull => "PENDING_QUEUE_FULL",
             Self::Internal(_) => "INTERNAL",
         }
@@ -44,6 +48,9 @@ impl fmt::Display for CommandError {
             Self::MessageNotFound => formatter.write_str("Message not found"),
             Self::Refused(sentence) | Self::Internal(sentence) => formatter.write_str(sentence),
             Self::InvalidField { field, expected } => write!(formatter, "{field} {expected}"),
+            Self::Attachment(fault) => {
+                write!(formatter, "{} {}", fault.field(), fault.fault.expected())
+            }
             Self::QueueFull => {
                 write!(
                     formatter,

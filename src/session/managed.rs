@@ -20,7 +20,7 @@ use super::message::MessageRecord;
 use super::progress::{Progress, pre_dispatch};
 use super::record::{RepositoryRecord, SessionRecord};
 use super::step::Decision;
-use super::timing::{FLOOR_DELAY_MILLIS, MANAGED_RETRY_MILLIS};
+use super::timing::MANAGED_RETRY_MILLIS;
 use super::view::DeliveryView;
 
 /// What a session remembers of the tokens that were resolved for it.
@@ -285,14 +285,6 @@ pub fn on_resolved_again(
         return progress.finish(None);
     }
     progress.finish(Some(stored.generation))
-}
-
-/// The service has not answered yet: the claim stays, and its hand-over begins again soon.
-pub(super) fn on_still_resolving(progress: &mut Progress<'_>) {
-    let soon = progress.now.plus_millis(FLOOR_DELAY_MILLIS);
-    progress
-        .draft
-        .set_deadline_no_later(DeadlineKind::Drain, soon);
 }
 
 impl Progress<'_> {

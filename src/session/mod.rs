@@ -8,11 +8,13 @@
 //! step is committed whole or not at all, in order, and nothing outside is touched before the last one is.
 
 pub mod admission;
+pub mod attachment;
 pub mod claim;
 pub mod command;
 pub mod credential;
 pub mod deadline;
 pub mod delivery;
+pub mod encrypted_secret;
 pub mod ending;
 pub mod engine;
 pub mod error;

@@ -11,6 +11,7 @@ use crate::telemetry::LogEvent;
 use super::command::{Arrival, Ingredients};
 use super::credential::{CredentialRecord, Pointer};
 use super::deadline::Deadlines;
+use super::encrypted_secret::EncryptedSecret;
 use super::error::CommandError;
 use super::record::{InitialMessage, Profile, RepositoryRecord, SessionRecord};
 use super::sealing::{Sealed, SecretKind};
@@ -46,6 +47,21 @@ pub struct ProfileSecrets {
 
 /// The name of the setting that says where the session reports to.
 pub const CALLBACK_TARGET: &str = "callbackTarget";
+/// The name of the setting with the encrypted secrets.
+pub const ENCRYPTED_SECRETS: &str = "encryptedSecrets";
+/// The name of the setting with the token that the agent reaches its model with; a text, not JSON.
+pub const KILOCODE_TOKEN: &str = "kilocodeToken";
+/// The settings that are the agent's business alone, and reach it as they came.
+const AGENT_SETTINGS: [&str; 6] = [
+    "mcpServers",
+    "runtimeSkills",
+    "runtimeAgents",
+    "kiloCommands",
+    "gateThreshold",
+    "profileId",
+];
+/// The variable with the [`KILOCODE_TOKEN`]; the session's own variables cannot replace it.
+const KILOCODE_TOKEN_VARIABLE: &str = "KILOCODE_TOKEN";
 
 impl ProfileSecrets {
     /// The secrets as one text that can be sealed, and nothing else done with.
@@ -66,6 +82,44 @@ impl ProfileSecrets {
         })
         .map(Secret::new)
         .map_err(|_| CommandError::Internal("The session's secrets could not be stored"))
+    }
+
+    /// The encrypted secrets by name; `None` when they cannot be read.
+    #[must_use]
+    pub fn encrypted(&self) -> Option<BTreeMap<String, EncryptedSecret>> {
+        match self.settings.get(ENCRYPTED_SECRETS) {
+            None => Some(BTreeMap::new()),
+            Some(text) => serde_json::from_str(text.expose()).ok(),
+        }
+    }
+
+    /// The environment of the agent: the variables, then the decrypted secrets, then what is reserved. The runtime adds
+    /// the rest of what is reserved.
+    #[must_use]
+    pub fn environment(&self, decrypted: BTreeMap<String, Secret>) -> BTreeMap<String, Secret> {
+        let mut environment = self.env.clone();
+        environment.extend(decrypted);
+        if let Some(token) = self.settings.get(KILOCODE_TOKEN) {
+            environment.insert(KILOCODE_TOKEN_VARIABLE.to_owned(), token.clone());
+        }
+        environment
+    }
+
+    /// What only the agent understands, each as JSON text.
+    #[must_use]
+    pub fn configuration(&self, profile: &Profile) -> BTreeMap<String, Secret> {
+        let mut configuration: BTreeMap<_, _> = AGENT_SETTINGS
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), self.settings.get(*name)?.clone())))
+            .collect();
+        let prompt = profile
+            .append_system_prompt
+            .as_ref()
+            .and_then(|prompt| serde_json::to_string(prompt).ok());
+        if let Some(prompt) = prompt {
+            configuration.insert("appendSystemPrompt".to_owned(), Secret::new(prompt));
+        }
+        configuration
     }
 
     /// Reads what [`Self::to_sealable`] wrote.

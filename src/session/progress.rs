@@ -137,6 +137,20 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Ends a message that can never be delivered, for this reason.
+    pub(super) fn refuse_delivery(
+        &mut self,
+        message: &MessageRecord,
+        generation: Generation,
+        detail: &'static str,
+    ) {
+        let failure = Failure {
+            detail: Some(detail.to_owned()),
+            ..pre_dispatch(FailureCode::InvalidDeliveryRequest, generation)
+        };
+        self.charge_or_end(message, failure);
+    }
+
     /// Puts a message back at no cost, since what stood in its way is over: so often, then the retry table is charged.
     pub(super) fn return_free(
         &mut self,

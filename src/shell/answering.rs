@@ -91,6 +91,7 @@ impl Answering<'_> {
             session_id: ids.session_id,
             user_id: self.envelope.user_id.clone(),
             kilo_session_id: ids.kilo_session_id,
+            kilocode_token: ids.kilocode_token,
             fallback_message_id: self.fallback_id()?,
         };
         // A repeat of a request whose answer was lost finds the session that it made.
@@ -100,6 +101,12 @@ impl Answering<'_> {
             .map_err(|_| CallError::internal())?
             .is_some();
         if !is_repeat {
+            if let Some(fault) = self.envelope.attachment_fault.clone() {
+                return Err(commands::call_error(
+                    &CommandError::Attachment(fault),
+                    false,
+                ));
+            }
             let command = commands::prepare_session(input, ids, self.envelope.arrival(), now());
             let (credential, secrets) = (self.ingredients()?, self.ingredients()?);
             engine::prepare(&**self.store, command, now(), [&credential, &secrets])
@@ -165,7 +172,12 @@ impl Answering<'_> {
 
     fn send_message(&self) -> Answer {
         let input: input::SendMessage = self.input(&())?;
-        let command = commands::send_message(input, self.fallback_id()?, self.envelope.arrival());
+        let command = commands::send_message(
+            input,
+            self.fallback_id()?,
+            self.envelope.attachment_fault.clone(),
+            self.envelope.arrival(),
+        );
         self.admit(engine::send_message(
             &**self.store,
             command,

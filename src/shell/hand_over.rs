@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use cloud_agent_wire::{
     Author, Credential, Health, PutTurn, PutWorkspace, Repository, RuntimeErrorCode, Secret,
+    StoreId,
 };
 
+use crate::session::attachment::attachments;
 use crate::session::claim::Claim;
 use crate::session::delivery::{
     HandOverFault, is_in_force, on_contact, on_hand_over_failed, on_turn_taken,
@@ -14,15 +16,21 @@ use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::managed::{ManagedToken, on_resolved};
 use crate::session::preparation::ProfileSecrets;
+use crate::session::record::SessionRecord;
 use crate::session::sealing::SecretKind;
 use crate::session::view::DeliveryView;
 
 use crate::telemetry::LogEvent;
 
+use super::bucket::Bucket;
+use super::decryption::decrypt_all;
 use super::delivery::Delivery;
 use super::platform::now;
 use super::runtime::{CallFault, Transport};
 use super::token_service::Resolution;
+
+/// Secrets by name.
+type Settings = BTreeMap<String, Secret>;
 
 impl<T: Transport> Delivery<T> {
     /// Hands the claim over and applies what comes of it. True when the runtime has the turn.
@@ -48,6 +56,10 @@ impl<T: Transport> Delivery<T> {
             Err(fault) => return Ok(Err(self.fault_of("health", &fault))),
         };
         self.apply(|view, now, settings| on_contact(view, &store_id, now, settings))?;
+        let (env, configuration) = match self.profile().await? {
+            Ok(profile) => profile,
+            Err(fault) => return Ok(Err(fault)),
+        };
         let Some(view) = self.in_force(claim)? else {
             return Ok(Err(HandOverFault::Overtaken));
         };
@@ -55,9 +67,10 @@ impl<T: Transport> Delivery<T> {
             Ok(ready) => ready,
             Err(fault) => return Ok(Err(fault)),
         };
-        let workspace = match self.workspace(&view, credential)? {
-            Ok(workspace) => workspace,
-            Err(fault) => return Ok(Err(fault)),
+        let workspace = PutWorkspace {
+            env,
+            configuration,
+            ..self.workspace(&view, credential)?
         };
         let session_id = &view.record.session_id;
         let taken = self
@@ -66,6 +79,9 @@ impl<T: Transport> Delivery<T> {
             .await;
         if let Err(fault) = taken {
             return Ok(Err(self.fault_of("put_workspace", &fault)));
+        }
+        if let Err(fault) = self.bring_files(claim, &view, &store_id).await {
+            return Ok(Err(fault));
         }
         if self.in_force(claim)?.is_none() {
             return Ok(Err(HandOverFault::Overtaken));
@@ -103,18 +119,15 @@ impl<T: Transport> Delivery<T> {
             .filter(|view| is_in_force(view, claim)))
     }
 
-    /// What the runtime needs to prepare the workspace, with the credential that is current now.
+    /// What the runtime needs to prepare the workspace, apart from what comes of the session's sealed profile.
     fn workspace(
         &self,
         view: &DeliveryView,
         (credential, author): (Option<Credential>, Option<Author>),
-    ) -> Result<Result<PutWorkspace, HandOverFault>, StoreError> {
+    ) -> Result<PutWorkspace, StoreError> {
         let record = &view.record;
-        let Some(env) = self.environment()? else {
-            return Ok(Err(HandOverFault::Unreadable));
-        };
         let profile = self.store.profile()?.unwrap_or_default();
-        Ok(Ok(PutWorkspace {
+        Ok(PutWorkspace {
             repository: Repository {
                 url: record.repository.clone_url(),
                 author,
@@ -122,10 +135,11 @@ impl<T: Transport> Delivery<T> {
             branch: record.branch(),
             shallow: record.shallow,
             setup_commands: profile.setup_commands,
-            env,
+            env: BTreeMap::new(),
+            configuration: BTreeMap::new(),
             generation: view.generation(),
             credential,
-        }))
+        })
     }
 
     /// The credential that is current now, and who commits with it. That of a managed repository is resolved for this
@@ -172,7 +186,7 @@ impl<T: Transport> Delivery<T> {
                     .log(&LogEvent::ManagedCredentialMissing { reason });
                 Err(HandOverFault::NoManagedToken(fault))
             }
-            Resolution::Pending => Err(HandOverFault::StillResolving),
+            Resolution::Pending => Err(HandOverFault::NotYet),
         }
     }
 
@@ -190,15 +204,65 @@ impl<T: Transport> Delivery<T> {
         }))
     }
 
-    /// The session's environment variables; `None` when they do not open.
-    fn environment(&self) -> Result<Option<BTreeMap<String, Secret>>, StoreError> {
+    /// The agent's environment and what only it understands, opened and decrypted.
+    async fn profile(&self) -> Result<Result<(Settings, Settings), HandOverFault>, StoreError> {
         let Some((record, sealed)) = self.store.profile_secrets()? else {
-            return Ok(Some(BTreeMap::new()));
+            return Ok(Err(HandOverFault::Overtaken));
         };
-        Ok(self
+        let profile = self.store.profile()?.unwrap_or_default();
+        let secrets = self
             .open(&record, SecretKind::Profile, &sealed)
-            .and_then(|text| ProfileSecrets::from_sealable(&text))
-            .map(|secrets| secrets.env))
+            .and_then(|text| ProfileSecrets::from_sealable(&text));
+        let Some((secrets, encrypted)) =
+            secrets.and_then(|secrets| secrets.encrypted().map(|encrypted| (secrets, encrypted)))
+        else {
+            return Ok(Err(HandOverFault::Unreadable));
+        };
+        let key = self.config.env_private_key.as_ref();
+        Ok(decrypt_all(key, &encrypted)
+            .await
+            .map_err(HandOverFault::NotDecrypted)
+            .map(|decrypted| {
+                let environment = secrets.environment(decrypted);
+                (environment, secrets.configuration(&profile))
+            }))
+    }
+
+    /// Brings the files of a message to the runtime, one after the other and each as a stream.
+    async fn bring_files(
+        &self,
+        claim: &Claim,
+        view: &DeliveryView,
+        store_id: &StoreId,
+    ) -> Result<(), HandOverFault> {
+        let Some(attachments) = attachments(&claim.intent) else {
+            return Ok(());
+        };
+        let away = |reason: &str| {
+            self.store.log(&LogEvent::Fault {
+                place: "attachments",
+                reason: reason.to_owned(),
+            });
+            HandOverFault::Unreachable
+        };
+        let bucket = Bucket::of(&self.env).ok_or_else(|| away("ATTACHMENTS is not bound"))?;
+        let SessionRecord {
+            session_id,
+            user_id,
+            ..
+        } = &view.record;
+        for name in &attachments.files {
+            let file = bucket
+                .open(user_id, &attachments.path, name)
+                .await
+                .map_err(|_| away("the bucket could not be read"))?
+                .map_err(HandOverFault::NoFile)?;
+            self.runtime
+                .put_attachment(session_id, name, store_id, file.body())
+                .await
+                .map_err(|fault| self.fault_of("put_attachment", &fault))?;
+        }
+        Ok(())
     }
 
     /// What a failed call means for the delivery.

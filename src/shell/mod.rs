@@ -2,7 +2,9 @@
 
 mod answering;
 mod bodies;
+mod bucket;
 mod config;
+mod decryption;
 mod delivery;
 mod event_pull;
 #[cfg(feature = "test-faults")]

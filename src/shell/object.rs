@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use cloud_agent_wire::Timestamp;
 use worker::{DurableObject, Env, Method, Request, Response, Result, State, durable_object};
 
 use crate::config::Config;
 use crate::envelope::{Envelope, VERSION};
-use crate::session::claim::Work;
+use crate::session::attachment::attachments;
+use crate::session::claim::{Claim, Work};
 use crate::session::engine::{self, Store};
 use crate::session::error::StoreError;
 use crate::telemetry::LogEvent;
@@ -17,13 +19,15 @@ use super::answering::Answering;
 use super::config::config;
 use super::delivery::Delivery;
 use super::platform::now;
-use super::runtime::RuntimeClient;
+use super::runtime::{RuntimeClient, Transport};
 use super::store::SqlStore;
 use super::token_service::TokenService;
 use super::transport::Adapter;
 
 /// From an alarm that met a fault until the next one.
 const FAULT_DELAY_MILLIS: u64 = 5_000;
+/// Longer than any task brings files: each has a bound of its own.
+const FILES_MILLIS_MAX: u64 = 180_000;
 /// From an alarm that found no configuration until the next one.
 const UNCONFIGURED_DELAY_MILLIS: u64 = 60_000;
 
@@ -36,6 +40,8 @@ pub struct CloudAgentSession {
     store: RefCell<Option<Rc<SqlStore>>>,
     /// The task of this incarnation that reads the runtime's events.
     reader: Rc<Reader>,
+    /// Since when a task brings a message's files to the runtime.
+    bringing_files: Rc<Cell<Option<Timestamp>>>,
     /// The resolution of a managed repository's token that is under way.
     tokens: Rc<TokenService>,
 }
@@ -47,6 +53,7 @@ impl DurableObject for CloudAgentSession {
             env,
             store: RefCell::new(None),
             reader: Rc::default(),
+            bringing_files: Rc::default(),
             tokens: Rc::default(),
         };
         if let Err(error) = object.store() {
@@ -155,6 +162,10 @@ impl CloudAgentSession {
         // What was decided is durable, and the alarm armed for the case that this handler dies.
         store.settle_alarm().await?;
         let done = match work {
+            Some(Work::Deliver(claim)) if attachments(&claim.intent).is_some() => {
+                self.hand_over_with_files(delivery, claim);
+                return Ok(());
+            }
             Some(Work::Deliver(claim)) => match delivery.hand_over(&claim).await {
                 Ok(true) => {
                     self.follow_events(delivery, false);
@@ -180,6 +191,37 @@ impl CloudAgentSession {
         done.map_err(|error| worker::Error::RustError(error.to_string()))
     }
 
+    /// Hands a claim over in a task of its own: bringing files takes longer than the alarm's handler may. While one task
+    /// does, no other begins; should it die, the object's next incarnation or the claim's lease takes over.
+    fn hand_over_with_files(&self, delivery: Delivery<Adapter>, claim: Box<Claim>) {
+        let started = now();
+        let is_busy = |since: Timestamp| started.millis_since(since) < FILES_MILLIS_MAX;
+        if self.bringing_files.get().is_some_and(is_busy) {
+            return;
+        }
+        self.bringing_files.set(Some(started));
+        let bringing = Rc::clone(&self.bringing_files);
+        let reader = Rc::clone(&self.reader);
+        self.state.wait_until(async move {
+            let handed_over = delivery.hand_over(&claim).await;
+            bringing.set(None);
+            match handed_over {
+                Ok(true) if !reader.is_reading.get() => {
+                    reader.follow(reader.take_place(), delivery).await;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    delivery.store.log(&LogEvent::Fault {
+                        place: "hand_over",
+                        reason: error.to_string(),
+                    });
+                    let at = now().plus_millis(FAULT_DELAY_MILLIS);
+                    delivery.store.arm_at(Some(at));
+                }
+            }
+        });
+    }
+
     /// Starts a task that reads events, unless one does. One that is overdue is taken for dead: should it come back, it
     /// finds that another has taken its place.
     fn follow_events(&self, delivery: Delivery<Adapter>, overdue: bool) {
@@ -188,10 +230,8 @@ impl CloudAgentSession {
         }
         let place = self.reader.take_place();
         let reader = Rc::clone(&self.reader);
-        self.state.wait_until(async move {
-            delivery.follow(&|| reader.has_place(place)).await;
-            reader.leave_place(place);
-        });
+        self.state
+            .wait_until(async move { reader.follow(place, delivery).await });
     }
 }
 
@@ -203,6 +243,12 @@ struct Reader {
 }
 
 impl Reader {
+    /// Reads events as long as this place is the newest.
+    async fn follow<T: Transport>(&self, place: u64, delivery: Delivery<T>) {
+        delivery.follow(&|| self.has_place(place)).await;
+        self.leave_place(place);
+    }
+
     fn take_place(&self) -> u64 {
         self.newest.set(self.newest.get() + 1);
         self.is_reading.set(true);

@@ -10,6 +10,7 @@ use crate::session::delivery::{on_contact, on_interrupt_answered, on_push_answer
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::managed::on_resolved_again;
+use crate::session::view::DeliveryView;
 
 use super::delivery::Delivery;
 use super::hand_over::managed_credential;

@@ -6,10 +6,13 @@ use cloud_agent_wire::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wasm_bindgen::JsValue;
 use worker::{Method, Response};
 
 /// Longest an outside call may hold the alarm's handler: while it runs no other deadline can ring.
 pub const CALL_TIMEOUT_MILLIS: u32 = 2_000;
+/// How long one attached file may take.
+const FILE_TIMEOUT_MILLIS: u32 = 30_000;
 /// How long a read of events stays open.
 pub const EVENT_WAIT_MILLIS: u32 = 5_000;
 /// What a read of events may take beyond that.
@@ -42,9 +45,17 @@ pub struct Call {
     pub method: Method,
     pub path: String,
     pub store_id: Option<StoreId>,
-    pub body: Option<String>,
+    pub body: Body,
     /// After so long the call, its reply's body included, is given up.
     pub timeout_millis: u32,
+}
+
+/// What a request carries.
+pub enum Body {
+    None,
+    Json(String),
+    /// A stream of bytes.
+    File(JsValue),
 }
 
 /// How a runtime is reached.
@@ -76,7 +87,7 @@ impl<T: Transport> RuntimeClient<T> {
             method: Method::Get,
             path: routes::HEALTH.to_owned(),
             store_id: None,
-            body: None,
+            body: Body::None,
             timeout_millis: CALL_TIMEOUT_MILLIS,
         };
         let health: Health = self.json(&call).await?;
@@ -114,6 +125,27 @@ impl<T: Transport> RuntimeClient<T> {
     ) -> Result<TurnReply, CallFault> {
         self.put(routes::turn(session_id, message_id), store_id, body)
             .await
+    }
+
+    /// Brings an attached file, streamed. Takes longer than an alarm's handler may wait.
+    ///
+    /// # Errors
+    /// [`CallFault`].
+    pub async fn put_attachment(
+        &self,
+        session_id: &SessionId,
+        name: &str,
+        store_id: &StoreId,
+        content: JsValue,
+    ) -> Result<(), CallFault> {
+        let call = Call {
+            method: Method::Put,
+            path: routes::attachment(session_id, name),
+            store_id: Some(store_id.clone()),
+            body: Body::File(content),
+            timeout_millis: FILE_TIMEOUT_MILLIS,
+        };
+        self.checked(&call).await.map(|_| ())
     }
 
     /// Pushes a newer credential beside a running turn.
@@ -168,7 +200,7 @@ impl<T: Transport> RuntimeClient<T> {
             method,
             path,
             store_id: Some(store_id.clone()),
-            body: None,
+            body: Body::None,
             timeout_millis: CALL_TIMEOUT_MILLIS,
         };
         self.checked(&call).await.map(|_| ())
@@ -188,7 +220,7 @@ impl<T: Transport> RuntimeClient<T> {
             method: Method::Get,
             path: routes::events(session_id, after, u64::from(EVENT_WAIT_MILLIS)),
             store_id: Some(store_id.clone()),
-            body: None,
+            body: Body::None,
             timeout_millis: EVENT_WAIT_MILLIS + EVENT_GRACE_MILLIS,
         };
         self.checked(&call).await
@@ -205,7 +237,7 @@ impl<T: Transport> RuntimeClient<T> {
             method: Method::Put,
             path,
             store_id: Some(store_id.clone()),
-            body: Some(body),
+            body: Body::Json(body),
             timeout_millis: CALL_TIMEOUT_MILLIS,
         };
         self.json(&call).await

@@ -6,7 +6,7 @@ use worker::{Env, Fetch, Fetcher, Headers, Request, RequestInit, RequestRedirect
 
 use crate::config::{Config, RUNTIME_SERVICE, RuntimeBinding};
 
-use super::runtime::{Call, CallFault, Transport};
+use super::runtime::{Body, Call, CallFault, Transport};
 
 /// What a binding's requests carry as their origin. It resolves to nothing and is not looked at.
 const BINDING_ORIGIN: &str = "http://runtime";
@@ -46,13 +46,21 @@ impl Adapter {
         if let Some(store_id) = &call.store_id {
             headers.set(routes::STORE_ID_HEADER, store_id.as_str())?;
         }
-        if call.body.is_some() {
-            headers.set("content-type", "application/json")?;
-        }
+        let body = match &call.body {
+            Body::None => None,
+            Body::Json(text) => {
+                headers.set("content-type", "application/json")?;
+                Some(JsValue::from_str(text))
+            }
+            Body::File(stream) => {
+                headers.set("content-type", "application/octet-stream")?;
+                Some(stream.clone())
+            }
+        };
         let mut init = RequestInit::new();
         init.with_method(call.method.clone())
             .with_headers(headers)
-            .with_body(call.body.as_deref().map(JsValue::from_str))
+            .with_body(body)
             // A redirect would carry the token to wherever it points.
             .with_redirect(RequestRedirect::Manual);
         let init = web_sys::RequestInit::from(&init);

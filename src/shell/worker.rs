@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use cloud_agent_wire::{MessageId, Timestamp};
+use cloud_agent_wire::{Attachments, MessageId, Secret, Timestamp};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 use worker::{Context, Env, Headers, Method, Request, RequestInit, Response, Result, Url, event};
@@ -12,6 +12,7 @@ use crate::auth::{UserId, authenticate, bearer_token, check_internal_key};
 use crate::config::Config;
 use crate::envelope::{Envelope, NewSessionIds, VERSION};
 use crate::mint;
+use crate::session::attachment::AttachmentFault;
 use crate::telemetry::LogEvent;
 use crate::trpc::input::{self, decode};
 use crate::trpc::output::HealthOutput;
@@ -19,6 +20,7 @@ use crate::trpc::request::{self, Invocation, Parsed, RawRequest};
 use crate::trpc::{Access, Answer, CallError, Data, ErrorKey, Procedure, Reply, envelope};
 
 use super::bodies::read_body;
+use super::bucket::{self, Bucket};
 use super::config::config;
 use super::platform::{self, now, random};
 
@@ -161,8 +163,32 @@ impl Caller<'_> {
             let key = self.header("x-internal-api-key")?;
             check_internal_key(key.as_deref(), Some(&config.internal_secret))?;
         }
-        let command = self.command(procedure, invocation.input.as_deref(), user, &config)?;
+        let mut command = self.command(procedure, invocation.input.as_deref(), user, &config)?;
+        if let Some((files, in_images)) = command.files.take() {
+            let user_id = &command.envelope.user_id;
+            let fault = self.check_files(user_id, &files, in_images).await?;
+            command.envelope.attachment_fault = fault;
+        }
         self.ask(procedure, command).await
+    }
+
+    /// What is wrong with the files that a message names. The object decides what follows from it: of a message that it
+    /// has admitted before, the files may be gone.
+    async fn check_files(
+        &self,
+        user_id: &UserId,
+        files: &Attachments,
+        in_images: bool,
+    ) -> CallResult<Option<AttachmentFault>> {
+        let missing = || {
+            let sentence = format!("{} is missing", bucket::BINDING);
+            CallError::new(ErrorKey::InternalServerError, sentence)
+        };
+        let bucket = Bucket::of(self.env).ok_or_else(missing)?;
+        bucket
+            .first_fault(user_id, files, in_images)
+            .await
+            .map_err(|_| CallError::internal())
     }
 
     fn header(&self, name: &str) -> CallResult<Option<String>> {
@@ -187,10 +213,14 @@ impl Caller<'_> {
         config: &Config,
     ) -> CallResult<Command<'a>> {
         let (mut message_id, mut new_session) = (None, None);
+        let (mut files, mut files_in_images) = (None, false);
         let session_id = match procedure {
             Procedure::PrepareSession => {
-                decode::<input::PrepareSession>(input, &config.allowed_hosts)?;
-                let ids = new_session_ids()?;
+                let session = decode::<input::PrepareSession>(input, &config.allowed_hosts)?;
+                files = session.turn.attachments().cloned();
+                files_in_images = session.files_in_images;
+                let header = self.header("authorization")?;
+                let ids = new_session_ids(bearer_token(header.as_deref())?)?;
                 message_id = Some(new_message_id()?);
                 let session_id = ids.session_id.clone();
                 new_session = Some(ids);
@@ -198,6 +228,8 @@ impl Caller<'_> {
             }
             Procedure::SendMessageV2 => {
                 let message = decode::<input::SendMessage>(input, &())?;
+                files = message.turn.attachments().cloned();
+                files_in_images = message.files_in_images;
                 if message.message_id.is_none() {
                     message_id = Some(new_message_id()?);
                 }
@@ -237,11 +269,13 @@ impl Caller<'_> {
             received_at: self.received_at,
             attempt: 1,
             message_id,
+            attachment_fault: None,
             new_session,
         };
         Ok(Command {
             object_name,
             envelope,
+            files: files.map(|files| (files, files_in_images)),
         })
     }
 
@@ -302,6 +336,8 @@ impl Caller<'_> {
 struct Command<'a> {
     object_name: String,
     envelope: Envelope<'a>,
+    /// The files that the input names, and whether its field `images` does.
+    files: Option<(Attachments, bool)>,
 }
 
 /// Whether the platform says that the same request may succeed: it marks such errors `retryable`. To an overloaded
@@ -317,7 +353,7 @@ fn is_retryable(error: &worker::Error) -> bool {
     is_set("retryable") && !is_set("overloaded")
 }
 
-fn new_session_ids() -> CallResult<NewSessionIds> {
+fn new_session_ids(bearer: &str) -> CallResult<NewSessionIds> {
     let session_id = random()
         .ok()
         .and_then(mint::session_id)
@@ -326,6 +362,7 @@ fn new_session_ids() -> CallResult<NewSessionIds> {
     Ok(NewSessionIds {
         session_id,
         kilo_session_id: mint::kilo_session_id(kilo),
+        kilocode_token: Secret::new(bearer.to_owned()),
     })
 }
 

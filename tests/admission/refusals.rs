@@ -1,5 +1,6 @@
 //! What is refused, in which order, and that a refusal leaves no trace.
 
+use cloud_agent_session::session::attachment::{AttachmentFault, FileFault};
 use cloud_agent_session::session::command::{SendMessage, TurnContent};
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::message::{MessageState, QueuePosition};
@@ -235,4 +236,26 @@ fn a_session_that_cannot_be_read_is_a_fault_and_stays_as_it_is() {
         Err(unreadable)
     );
     assert_eq!(session.store.durable(), before);
+}
+
+#[test]
+fn a_file_that_is_not_there_matters_only_for_a_message_that_is_new() {
+    let session = Session::generic_git(None);
+    let fault = AttachmentFault {
+        in_images: false,
+        position: 1,
+        fault: FileFault::Missing,
+    };
+    let with_fault = || SendMessage {
+        attachment_fault: Some(fault.clone()),
+        ..prompt('a').with_token("1")
+    };
+    let before = session.store.durable();
+    assert_eq!(
+        session.send(with_fault()),
+        Err(CommandError::Attachment(fault.clone()))
+    );
+    assert_eq!(session.store.durable(), before);
+    let admitted = session.send(prompt('a')).unwrap();
+    assert_eq!(session.send(with_fault()), Ok(admitted));
 }

@@ -184,7 +184,9 @@ fn a_service_that_is_away_costs_the_retries_of_the_table_and_then_the_message() 
     assert_eq!(failure.code, FailureCode::WorkspaceSetupFailed);
     assert_eq!(failure.subtype, None);
     assert!(failure.detail.unwrap().contains("credential service"));
-    // The next message is not held up.
+    // The next message is not held up, once it is certain that no runtime works on this one.
+    assert!(matches!(delivering.ring(), Work::Interrupt(_)));
+    delivering.interrupt_answered('a');
     assert!(matches!(delivering.ring(), Work::Deliver(_)));
 }
 
@@ -203,7 +205,7 @@ fn an_app_that_is_not_installed_ends_the_message_at_once() {
 fn a_slow_service_is_asked_again_under_the_same_submission_at_no_cost() {
     let delivering = github();
     let claim = delivering.claim();
-    delivering.hand_over_fails(&claim, &HandOverFault::StillResolving);
+    delivering.hand_over_fails(&claim, &HandOverFault::NotYet);
     assert_eq!(delivering.phase('a'), Phase::Claimed);
     assert_eq!(delivering.deadline("drain"), Some(1_000));
     delivering.session.pass_millis(1_000);

@@ -129,6 +129,7 @@ pub fn prompt(digit: char) -> SendMessage {
         agent: AgentChoice::default(),
         finalization: Finalization::default(),
         git_token: None,
+        attachment_fault: None,
         arrival: arrival(START, 1),
     }
 }

@@ -285,7 +285,7 @@ fn resolve(session: &Session, runtime: &mut Runtime, claim: Claim, store_id: Sto
     let token = match runtime.resolve() {
         Ok(token) => token,
         Err(Unresolved::Pending) => {
-            return not_handed_over(session, &claim, &HandOverFault::StillResolving);
+            return not_handed_over(session, &claim, &HandOverFault::NotYet);
         }
         Err(Unresolved::Fault(fault)) => {
             return not_handed_over(session, &claim, &HandOverFault::NoManagedToken(fault));

@@ -53,6 +53,12 @@ pub fn interrupt(session: &SessionId, message: &MessageId) -> String {
     format!("/v1/sessions/{session}/turns/{message}/interrupt")
 }
 
+/// Path of an attached file.
+#[must_use]
+pub fn attachment(session: &SessionId, name: &str) -> String {
+    format!("/v1/sessions/{session}/attachments/{name}")
+}
+
 /// Path and query that read the events after `after`.
 ///
 /// `after` also acknowledges: the runtime may forget events up to it.

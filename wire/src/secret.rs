@@ -10,6 +10,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serializer};
+use serde_json::value::RawValue;
 
 /// A text that must not be shown: a token, a key, the value of an environment variable. Zeroed when dropped.
 #[derive(Clone)]
@@ -69,6 +70,39 @@ where
         map.serialize_entry(key, secret.expose())?;
     }
     map.end()
+}
+
+/// Writes a map of JSON texts that may hold secrets into a request body for the runtime, as the JSON that they are.
+///
+/// # Errors
+/// Those of the serializer; one when a text is not JSON.
+pub fn expose_json_map_in_body<S, M>(texts: &M, serializer: S) -> Result<S::Ok, S::Error>
+where
+    S: Serializer,
+    M: Borrow<BTreeMap<String, Secret>>,
+{
+    let mut map = serializer.serialize_map(None)?;
+    for (key, text) in texts.borrow() {
+        let json: &RawValue = serde_json::from_str(text.expose())
+            .map_err(|_| serde::ser::Error::custom("a setting is not JSON"))?;
+        map.serialize_entry(key, json)?;
+    }
+    map.end()
+}
+
+/// Reads what [`expose_json_map_in_body`] wrote: each value as its text.
+///
+/// # Errors
+/// Those of the deserializer.
+pub fn json_map_from_body<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Secret>, D::Error> {
+    let map = BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?;
+    let text = |json: Box<RawValue>| Secret::new(Box::<str>::from(json).into_string());
+    Ok(map
+        .into_iter()
+        .map(|(key, json)| (key, text(json)))
+        .collect())
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BootId, Generation, StoreId, Submission};
 use crate::intent::Intent;
-use crate::secret::{Secret, expose_in_body, expose_map_in_body};
+use crate::secret::{
+    Secret, expose_in_body, expose_json_map_in_body, expose_map_in_body, json_map_from_body,
+};
 
 /// Reply of `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,14 @@ pub struct PutWorkspace {
     /// Environment variables of the session, for setup commands and the agent.
     #[serde(default, serialize_with = "expose_map_in_body")]
     pub env: BTreeMap<String, Secret>,
+    /// What only the agent understands, such as `mcpServers`: JSON that its input line repeats as it is.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        serialize_with = "expose_json_map_in_body",
+        deserialize_with = "json_map_from_body"
+    )]
+    pub configuration: BTreeMap<String, Secret>,
     /// The generation that this request stands for; rises also when the credential goes away.
     pub generation: Generation,
     /// How to log in; absent for a public repository.

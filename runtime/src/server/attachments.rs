@@ -31,7 +31,7 @@ pub async fn put(
     let id = app.session_id(&session)?;
     if !is_name(&name) {
         return Err(Error::invalid(
-            "name must be 36 hexadecimal digits and dashes, a dot, and 1 to 10 lowercase letters or digits",
+            "name must be 36 hexadecimal digits and dashes, a dot, and 1 to 64 letters or digits",
         ));
     }
     let session = app.find_or_create(&id).await?;
@@ -103,10 +103,8 @@ fn is_name(name: &str) -> bool {
                 .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
     };
     let is_extension = |extension: &str| {
-        (1..=10).contains(&extension.len())
-            && extension
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        (1..=64).contains(&extension.len())
+            && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     name.split_once('.')
         .is_some_and(|(stem, extension)| is_stem(stem) && is_extension(extension))
@@ -121,7 +119,7 @@ mod tests {
         for (name, expected) in [
             ("0f8fad5b-d9cb-469f-a165-70867728950e.png", true),
             ("0F8FAD5B-D9CB-469F-A165-70867728950E.7z", true),
-            ("0f8fad5b-d9cb-469f-a165-70867728950e.PNG", false),
+            ("0f8fad5b-d9cb-469f-a165-70867728950e.PNG", true),
             ("0f8fad5b-d9cb-469f-a165-70867728950e", false),
             ("0f8fad5b-d9cb-469f-a165-70867728950e.", false),
             ("0f8fad5b-d9cb-469f-a165-70867728950e.a/b", false),

@@ -97,6 +97,9 @@ fn describe(path: &str, error: &serde_json::Error) -> String {
         (path, Some(name)) => format!("{path}.{name} is missing"),
         (".", None) => "the body must be one JSON object".to_owned(),
         (path, None) if path.starts_with("env") => "env is malformed".to_owned(),
+        (path, None) if path.starts_with("configuration") => {
+            "configuration is malformed".to_owned()
+        }
         (path, None) => format!("{path} is malformed"),
     }
 }

@@ -13,6 +13,7 @@ use super::rotation::rotate;
 use super::state::{Stale, TurnDecision};
 use crate::store::files::{Durability, lock};
 use crate::store::records::{self, TurnRecord};
+use crate::turn::input;
 use crate::turn::run::End;
 use crate::workspace::spec::Spec;
 
@@ -68,6 +69,8 @@ impl Session {
         }
         self.secrets
             .learn(spec.credential.as_ref(), spec.env.values());
+        self.secrets
+            .learn(None, &input::secrets_of(&spec.configuration));
         self.remember(state.seen, spec.generation)?;
         state.put_workspace(spec)?;
         let generation = state.seen;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use cloud_agent_wire::{Credential, Secret};
 
-use crate::limits::{ENV_ENTRIES_MAX, REDACTED_TOKENS_MAX};
+use crate::limits::{REDACTED_TOKENS_MAX, REDACTED_VALUES_MAX};
 use crate::redact::Redactor;
 use crate::store::files::lock;
 
@@ -67,7 +67,7 @@ impl Secrets {
         while inner.credentials.len() > REDACTED_TOKENS_MAX {
             inner.credentials.pop_front();
         }
-        while inner.values.len() > 2 * ENV_ENTRIES_MAX {
+        while inner.values.len() > REDACTED_VALUES_MAX {
             inner.values.pop_front();
         }
         if is_new {

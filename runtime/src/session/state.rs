@@ -315,6 +315,7 @@ mod tests {
             shallow: false,
             setup_commands: Vec::new(),
             env: BTreeMap::new(),
+            configuration: BTreeMap::new(),
             generation: Generation::new(generation),
             credential: None,
         }

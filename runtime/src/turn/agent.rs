@@ -10,6 +10,7 @@ use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::input;
 use super::lines::{LineSplitter, Pipe, event};
 use super::run::Turn;
 use crate::agent_environment::agent_environment;
@@ -115,8 +116,7 @@ async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
         .clone()
         .unwrap_or_else(|| vec![own, "agent".to_owned()]);
     let mut words = command.into_iter();
-    let mut input = serde_json::to_vec(turn.intent)?;
-    input.push(b'\n');
+    let input = input::line(turn.intent, &turn.spec.configuration, &paths.attachments())?;
     let job = Job {
         program: words.next().unwrap_or_default().into(),
         arguments: words.map(Into::into).collect(),

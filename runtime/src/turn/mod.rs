@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod builtin;
+pub mod input;
 pub mod lines;
 pub mod publish;
 pub mod run;

@@ -31,6 +31,8 @@ pub struct Spec {
     pub setup_commands: Vec<String>,
     /// The session's variables.
     pub env: BTreeMap<String, Secret>,
+    /// What only the agent understands, as JSON texts.
+    pub configuration: BTreeMap<String, Secret>,
     /// The credential's generation.
     pub generation: Generation,
     /// How to log in.
@@ -73,6 +75,7 @@ impl Spec {
             shallow: request.shallow,
             setup_commands: request.setup_commands,
             env: request.env,
+            configuration: request.configuration,
             generation: request.generation,
             credential: request.credential,
         })

@@ -43,6 +43,8 @@ words!(
 pub struct PrepareSession {
     /// The first turn.
     pub turn: TurnContent,
+    /// Whether its files came in the field `images`.
+    pub files_in_images: bool,
     /// The id of its message, if the client made one.
     pub initial_message_id: Option<MessageId>,
     /// Admit the first message at once.
@@ -207,6 +209,7 @@ impl Input for PrepareSession {
             let violation = Violation::custom("devcontainers are not supported");
             issues.0.push(Issue::at("devcontainer", violation));
         }
+        let files_in_images = fields.images.is_some();
         let turn = issues.of(
             attachments::merge(fields.attachments, fields.images).and_then(|files| {
                 match fields.initial_payload {
@@ -249,6 +252,7 @@ impl Input for PrepareSession {
         let (agent_configuration, runtime_agents) = configuration;
         Ok(Self {
             turn,
+            files_in_images,
             initial_message_id: fields.initial_message_id.map(|Id(id)| id),
             auto_initiate: fields.auto_initiate.unwrap_or(false),
             agent: AgentInput {

@@ -22,6 +22,8 @@ pub struct SendMessage {
     pub message_id: Option<MessageId>,
     /// What the user asks.
     pub turn: TurnContent,
+    /// Whether its files came in the field `images`.
+    pub files_in_images: bool,
     /// The agent that it is for. A slash command names none: the session's applies.
     pub agent: Option<AgentInput>,
     /// What happens afterwards; the session's settings apply where it says nothing.
@@ -89,6 +91,7 @@ impl Input for SendMessage {
     type Rules = ();
 
     fn check(fields: SendMessageFields<'_>, (): &()) -> Result<Self, Vec<Issue>> {
+        let files_in_images = fields.images.is_some();
         let files = attachments::merge(fields.attachments, fields.images)?;
         let (agent, turn) = match (fields.prompt, fields.mode, fields.model, fields.payload) {
             (Some(prompt), Some(mode), Some(model), _) => (
@@ -108,6 +111,7 @@ impl Input for SendMessage {
             session_id: fields.cloud_agent_session_id.0,
             message_id: fields.message_id.map(|Id(id)| id),
             turn,
+            files_in_images,
             agent,
             finalization: Finalization {
                 auto_commit: fields.auto_commit,
