@@ -28,6 +28,8 @@ export interface StackOptions {
   runtime?: Variables;
   /** State folder; a temporary one, removed by `close()`, when absent. */
   folder?: string;
+  /** Names of bindings that are R2 buckets. */
+  buckets?: readonly string[];
   /** Whether the program closes the stack on signals; see `WorkerOptions`. */
   handlesSignals?: boolean;
 }
@@ -115,6 +117,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       storage: join(folder, "worker"),
       handlesSignals: options.handlesSignals ?? false,
       services: options.services?.(runtime.url) ?? {},
+      buckets: options.buckets ?? [],
       variables: {
         ...allowed,
         ...secrets,

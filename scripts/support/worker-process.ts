@@ -26,6 +26,14 @@ export interface WorkerOptions {
    * at once.
    */
   handlesSignals?: boolean;
+  /** Names of bindings that are R2 buckets; what they store lies beside {@link storage}. */
+  buckets?: readonly string[];
+}
+
+/** What is used of an R2 bucket; miniflare's own type of it needs the types of Workers. */
+interface Bucket {
+  put(key: string, content: Uint8Array): Promise<unknown>;
+  delete(key: string): Promise<void>;
 }
 
 /** Another Worker beside the one that is started. */
@@ -73,6 +81,22 @@ export class WorkerProcess {
     return this.#options.storage;
   }
 
+  /** Puts an object into a bucket. */
+  async putObject(bucket: string, key: string, content: Uint8Array): Promise<void> {
+    await (await this.#bucket(bucket)).put(key, content);
+  }
+
+  /** Removes an object from a bucket. */
+  async deleteObject(bucket: string, key: string): Promise<void> {
+    await (await this.#bucket(bucket)).delete(key);
+  }
+
+  async #bucket(name: string): Promise<Bucket> {
+    if (this.#miniflare === undefined) throw new Error("workerd does not run");
+    const bucket: unknown = await this.#miniflare.getR2Bucket(name, "cloud-agent-session");
+    return bucket as Bucket;
+  }
+
   /** Calls `listener` when workerd ends without having been asked to. */
   onExit(listener: () => void): void {
     this.#onExit = listener;
@@ -106,6 +130,7 @@ export class WorkerProcess {
       bindings: { ...configuration.vars, ...variables },
       serviceBindings: Object.fromEntries(services.map(([name]) => [name, serviceName(name)])),
       durableObjects: { SESSIONS: { className: "CloudAgentSession", useSQLite: true } },
+      r2Buckets: [...(this.#options.buckets ?? [])],
     };
     const miniflare = new Miniflare({
       workers: [
@@ -121,6 +146,7 @@ export class WorkerProcess {
       host: "127.0.0.1",
       port: this.#port,
       durableObjectsPersist: storage,
+      r2Persist: `${storage}-buckets`,
       cf: false,
       logRequests: false,
       log: new LineLog(this.log),
