@@ -272,7 +272,10 @@ describe("a managed repository on GitHub", () => {
   test("an app that is not installed ends the message, and a missing binding says its name", async () => {
     const service = await TokenService.start();
     service.answer = () => ({ success: false, reason: "no_installation_found" });
-    const stacks = await Promise.all([startStack({ services: () => service.services() }), startStack()]);
+    const stacks = await Promise.all([
+      startStack({ services: () => service.services() }),
+      startStack(),
+    ]);
     try {
       for (const [index, subtype, detail] of [
         [0, "git_authentication_failed", "the GitHub app is not installed for the repository"],
