@@ -9,6 +9,7 @@ use cloud_agent_wire::{AllowedHosts, Secret};
 use crate::session::command::Settings;
 use crate::session::encrypted_secret::PrivateKey;
 use crate::session::sealing::KeyRing;
+use crate::stream::origin::AllowedOrigins;
 
 /// Everything that can be configured.
 pub struct Config {
@@ -26,6 +27,8 @@ pub struct Config {
     pub allowed_hosts: AllowedHosts,
     /// `AGENT_ENV_VARS_PRIVATE_KEY`: decrypts encrypted secrets.
     pub env_private_key: Option<PrivateKey>,
+    /// `WS_ALLOWED_ORIGINS`: the pages that may follow a session.
+    pub allowed_origins: AllowedOrigins,
     /// Configurable times.
     pub settings: Settings,
 }
@@ -94,6 +97,8 @@ impl Config {
                 .map(|pem| PrivateKey::parse(&Secret::new(pem)))
                 .transpose()
                 .map_err(|sentence| ConfigError(sentence.to_owned()))?,
+            allowed_origins: AllowedOrigins::parse(&text("WS_ALLOWED_ORIGINS").unwrap_or_default())
+                .map_err(|sentence| ConfigError(format!("WS_ALLOWED_ORIGINS {sentence}")))?,
             settings: settings(text)?,
         })
     }
@@ -269,6 +274,12 @@ mod tests {
             (
                 &[("AGENT_ENV_VARS_PRIVATE_KEY", Some("key"))],
                 Some("AGENT_ENV_VARS_PRIVATE_KEY must be an RSA private key in PEM"),
+            ),
+            (
+                &[("WS_ALLOWED_ORIGINS", Some("*"))],
+                Some(
+                    "WS_ALLOWED_ORIGINS must be a list of origins such as https://app.example, separated by commas",
+                ),
             ),
             (
                 &[("DRAIN_DELAY_MS", Some("soon"))],

@@ -6,6 +6,7 @@
 //! # Where things are
 //! - [`session`] decides: admission, rotation, delivery. It does no I/O, reads no clock and knows no platform type.
 //! - [`trpc`] and [`auth`] decode and check what clients send, just as purely.
+//! - [`stream`] decides what a socket that follows a session is sent.
 //! - `shell`, compiled for WebAssembly only, decodes, loads, lets `session` decide, commits and performs.
 //! - [`telemetry`] is the shape of every log line.
 #![cfg_attr(
@@ -29,6 +30,7 @@ pub mod mint;
 pub mod ndjson;
 pub mod projection;
 pub mod session;
+pub mod stream;
 pub mod telemetry;
 pub mod trpc;
 

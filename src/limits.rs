@@ -81,6 +81,33 @@ pub const HEADER_VALUE_BYTES_MAX: usize = 4096;
 /// Most messages that wait in a session's queue.
 pub const QUEUE_MESSAGES_MAX: usize = 10;
 
+// The stream.
+
+/// How long a ticket lives.
+pub const TICKET_SECONDS: u64 = 60;
+/// Longest ticket that is looked at.
+pub const TICKET_BYTES_MAX: usize = 4096;
+/// Most used tickets that a session remembers; each is forgotten when it expires.
+pub const USED_TICKETS_MAX: u64 = 1000;
+/// Most sockets of a session, those included that were told to close and have not done so.
+pub const SOCKETS_MAX: usize = 16;
+/// What each connection may be sent, whatever the others were.
+pub const SOCKET_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// What all connections of a session may be sent beyond that, in sum.
+pub const SOCKETS_SHARED_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// What a socket is sent of the stored events before others get their turn.
+pub const ROUND_BYTES_MAX: usize = 1024 * 1024;
+/// How many stored events are looked at before others get their turn.
+pub const ROUND_ROWS_MAX: usize = 5_000;
+/// Most of the agent's plain output that is sent in a second.
+pub const OUTPUT_BYTES_PER_SECOND_MAX: usize = 256 * 1024;
+/// Most entries of a filter.
+pub const FILTER_ENTRIES_MAX: usize = 50;
+/// Longest entry of a filter.
+pub const FILTER_ENTRY_CHARS_MAX: usize = 64;
+/// Most messages that never started and are shown to a client that connects.
+pub const SHOWN_FAILURES_MAX: usize = 10;
+
 /// Most bytes that the platform stores in one row.
 const ROW_BYTES_MAX: usize = 2_000_000;
 /// Most bytes that one character takes in JSON text (`\u0000`).
@@ -105,4 +132,8 @@ const _: () = assert!(
 const _: () = assert!(
     ENV_VALUE_CHARS_MAX * 3 * 4 / 3 + 64 <= ENCRYPTED_DATA_BYTES_MAX,
     "every value that may be plain may also be encrypted"
+);
+const _: () = assert!(
+    (ROW_BYTES_MAX as u64) < SOCKET_BYTES_MIN,
+    "every connection gets at least one event"
 );

@@ -37,7 +37,8 @@ pub fn kilo_session_id(random: [u8; 16]) -> String {
 }
 
 /// A version 4 UUID of RFC 9562.
-fn uuid(random: [u8; 16]) -> String {
+#[must_use]
+pub fn uuid(random: [u8; 16]) -> String {
     let bits = u128::from_be_bytes(random);
     let version = bits & !(0xF << 76) | (0x4 << 76);
     let variant = version & !(0x3 << 62) | (0x2 << 62);

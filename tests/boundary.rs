@@ -213,6 +213,7 @@ const EXPOSES: &[(&str, &str)] = &[
         "seals, fingerprints and reads the keys",
     ),
     ("src/shell/transport.rs", "authenticates to the runtime"),
+    ("src/stream/ticket.rs", "signs and verifies tickets"),
     ("src/trpc/input/callback.rs", "checks the form of a header"),
     ("src/trpc/input/profile.rs", "checks the form of a variable"),
 ];

@@ -171,6 +171,15 @@ export class WorkerProcess {
     this.#miniflare = miniflare;
   }
 
+  /** Takes an object out of memory, as the platform does with one that is idle; its sockets hibernate. */
+  async evict(objectName: string): Promise<void> {
+    if (this.#miniflare === undefined) throw new Error("workerd does not run");
+    await this.#miniflare.unsafeEvictDurableObject("cloud-agent-session", "CloudAgentSession", {
+      name: objectName,
+      webSockets: "hibernate",
+    });
+  }
+
   /** Ends it. */
   async stop(): Promise<void> {
     const miniflare = this.#miniflare;

@@ -106,6 +106,7 @@ pub fn admit(
                 steps: Vec::new(),
                 deadlines: view.deadlines,
                 log,
+                volatile: Vec::new(),
                 outcome: Err(error),
             }
         }

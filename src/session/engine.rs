@@ -13,6 +13,7 @@ use super::command::{Arrival, Ingredients, SendMessage, Settings};
 use super::deadline::Deadlines;
 use super::ending;
 use super::error::{CommandError, StoreError};
+use super::event::EventDraft;
 use super::preparation::{self, PrepareSession};
 use super::record::{InitialMessage, SessionRecord};
 use super::sealing::Sealed;
@@ -72,6 +73,9 @@ pub trait Store {
 
     /// Writes a log line.
     fn log(&self, event: &LogEvent);
+
+    /// Tells those who follow the session. What is stored they get by themselves, from the commit.
+    fn tell(&self, events: &[EventDraft]);
 }
 
 /// Commits a decision step by step, arms the alarm and logs.
@@ -85,6 +89,7 @@ pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreE
         steps,
         deadlines,
         log,
+        volatile,
         outcome,
     } = decision;
     let has_steps = !steps.is_empty();
@@ -107,6 +112,9 @@ pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreE
     }
     lines.extend(log);
     lines.iter().for_each(|line| store.log(line));
+    if !volatile.is_empty() {
+        store.tell(&volatile);
+    }
     Ok(outcome)
 }
 

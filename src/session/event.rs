@@ -13,6 +13,8 @@ pub struct EventDraft {
     pub kind: &'static str,
     /// Makes the event unique in the log: appending another one with the same name changes nothing.
     pub entity: Option<String>,
+    /// The message that it belongs to.
+    pub message_id: Option<MessageId>,
     /// The data, JSON text.
     pub payload: String,
     /// When it happened.
@@ -127,6 +129,7 @@ fn shown(detail: &str) -> String {
 fn draft(
     kind: &'static str,
     entity: String,
+    message_id: Option<&MessageId>,
     payload: &impl Serialize,
     at: Timestamp,
 ) -> EventDraft {
@@ -135,6 +138,7 @@ fn draft(
     EventDraft {
         kind,
         entity: Some(entity),
+        message_id: message_id.cloned(),
         payload,
         at,
     }
@@ -159,6 +163,7 @@ pub fn queued(intent: &Intent, at: Timestamp) -> EventDraft {
     draft(
         MESSAGE_QUEUED,
         format!("queued-message/{message_id}"),
+        Some(message_id),
         &payload,
         at,
     )
@@ -180,6 +185,7 @@ pub fn sent(message_id: &MessageId, at: Timestamp) -> EventDraft {
     draft(
         MESSAGE_SENT,
         format!("sent-message/{message_id}"),
+        Some(message_id),
         &payload,
         at,
     )
@@ -204,7 +210,13 @@ pub fn completed(message_id: &MessageId, at: Timestamp) -> EventDraft {
         accepted: true,
         completion_source: CompletionSource::Assistant.as_str(),
     };
-    draft(MESSAGE_COMPLETED, terminal_entity(message_id), &payload, at)
+    draft(
+        MESSAGE_COMPLETED,
+        terminal_entity(message_id),
+        Some(message_id),
+        &payload,
+        at,
+    )
 }
 
 #[derive(Serialize)]
@@ -245,7 +257,13 @@ pub fn failed(
         error: Some(failure.message.clone()),
         failure: Some(failure),
     };
-    draft(MESSAGE_FAILED, terminal_entity(message_id), &payload, at)
+    draft(
+        MESSAGE_FAILED,
+        terminal_entity(message_id),
+        Some(message_id),
+        &payload,
+        at,
+    )
 }
 
 /// The message was stopped.
@@ -262,7 +280,13 @@ pub fn interrupted(message_id: &MessageId, accepted: bool, at: Timestamp) -> Eve
         error: None,
         failure: None,
     };
-    draft(MESSAGE_FAILED, terminal_entity(message_id), &payload, at)
+    draft(
+        MESSAGE_FAILED,
+        terminal_entity(message_id),
+        Some(message_id),
+        &payload,
+        at,
+    )
 }
 
 /// The remote refused the current credential: the session waits for a newer one.
@@ -291,6 +315,7 @@ pub fn credential_required(
     draft(
         CREDENTIAL_REQUIRED,
         format!("credential-required/{generation}"),
+        message_id,
         &payload,
         since,
     )
@@ -302,11 +327,12 @@ fn terminal_entity(message_id: &MessageId) -> String {
 
 /// A line of JSON from the agent. `None` when the runtime sent something that is not JSON.
 #[must_use]
-pub fn kilocode(json: &str, at: Timestamp) -> Option<EventDraft> {
+pub fn kilocode(message_id: &MessageId, json: &str, at: Timestamp) -> Option<EventDraft> {
     let line: &RawValue = serde_json::from_str(json).ok()?;
     Some(EventDraft {
         kind: "kilocode",
         entity: None,
+        message_id: Some(message_id.clone()),
         payload: line.get().to_owned(),
         at,
     })
@@ -323,6 +349,7 @@ pub fn autocommit_started(message_id: &MessageId, at: Timestamp) -> EventDraft {
     draft(
         "autocommit_started",
         format!("autocommit-started/{message_id}"),
+        Some(message_id),
         &Payload { message_id },
         at,
     )
@@ -354,6 +381,7 @@ pub fn autocommit_completed(
     draft(
         "autocommit_completed",
         format!("autocommit-completed/{message_id}"),
+        Some(message_id),
         &payload,
         at,
     )

@@ -17,6 +17,7 @@ use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::progress::Progress;
 use super::step::{Decision, Write};
 use super::view::DeliveryView;
+use super::volatile::{self, CloudStatus, Preparing};
 
 /// Takes over events of the store's journal. Those at or before the cursor were taken over before.
 #[must_use]
@@ -62,16 +63,22 @@ impl Progress<'_> {
             } => {
                 self.ready(message_id, *submission, *generation, *cold, store_id);
             }
-            RuntimeEvent::Output { message_id, .. } => self.activity(message_id),
+            RuntimeEvent::Output { message_id, text } => {
+                self.activity(message_id);
+                self.draft
+                    .tell([volatile::output(text, message_id, self.now)]);
+            }
             RuntimeEvent::Kilocode { message_id, json } => {
                 self.activity(message_id);
-                if let Some(event) = event::kilocode(json, self.now) {
+                if let Some(event) = event::kilocode(message_id, json, self.now) {
                     self.draft.write(Write::AppendEvent(event));
                 }
             }
             RuntimeEvent::AutocommitStarted { message_id } => {
                 let event = event::autocommit_started(message_id, self.now);
                 self.draft.write(Write::AppendEvent(event));
+                self.draft
+                    .tell([volatile::finalizing(message_id, self.now)]);
             }
             RuntimeEvent::AutocommitCompleted {
                 message_id,
@@ -81,6 +88,9 @@ impl Progress<'_> {
                 let commit = commit.as_deref();
                 let event = event::autocommit_completed(message_id, commit, *pushed, self.now);
                 self.draft.write(Write::AppendEvent(event));
+                let status = CloudStatus::Ready;
+                self.draft
+                    .tell([volatile::cloud_status(status, Some(message_id), self.now)]);
             }
             RuntimeEvent::Complete {
                 message_id,
@@ -111,7 +121,27 @@ impl Progress<'_> {
                     self.refuse_managed(*generation);
                 }
             }
-            RuntimeEvent::Preparing { .. } => {}
+            RuntimeEvent::Preparing { step, percent } => self.prepare(Preparing {
+                step: *step,
+                percent: *percent,
+            }),
+        }
+    }
+
+    /// The preparation went on. Only a new step changes the workspace's status.
+    fn prepare(&mut self, preparing: Preparing) {
+        let now = self.now;
+        let message_id = self
+            .view
+            .head_message()
+            .map(|head| head.message_id().clone());
+        let before = self.link().preparing.replace(preparing);
+        self.draft
+            .tell([volatile::preparing(preparing, message_id.as_ref(), now)]);
+        if before.map(|before| before.step) != Some(preparing.step) {
+            let status = CloudStatus::preparing(Some(preparing));
+            self.draft
+                .tell([volatile::cloud_status(status, message_id.as_ref(), now)]);
         }
     }
 
@@ -157,6 +187,8 @@ impl Progress<'_> {
         });
         self.draft
             .write(Write::AppendEvent(event::sent(message_id, now)));
+        self.draft.tell(volatile::prepared(message_id, now));
+        self.link().preparing = None;
         self.draft.deadlines.set(DeadlineKind::ClaimLease, None);
         self.set_after(DeadlineKind::TurnWatch, self.settings.no_output_millis);
         // The start tells what the workspace has, also when the hand-over's own answer was lost.

@@ -30,3 +30,4 @@ pub mod sealing;
 pub mod step;
 pub mod timing;
 pub mod view;
+pub mod volatile;

@@ -11,10 +11,11 @@ use super::deadline::DeadlineKind;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::record::{OwedInterrupt, Refusal, RuntimeLink};
-use super::retry::next_delay_millis;
+use super::retry::{failure_policy, next_delay_millis};
 use super::step::{Decision, Draft, Write};
 use super::timing::{FLOOR_DELAY_MILLIS, MANAGED_REFUSAL_DELAY_MILLIS};
 use super::view::{DeliveryView, Head};
+use super::volatile;
 
 /// How often a message is put back at no cost.
 const FREE_RETURNS_MAX: u32 = 5;
@@ -212,7 +213,7 @@ impl<'a> Progress<'a> {
             delay_millis,
         });
         let not_before = self.now.plus_millis(delay_millis);
-        self.clear_delivery_deadlines();
+        self.clear_delivery();
         self.draft
             .deadlines
             .set(DeadlineKind::Retry, Some(not_before));
@@ -263,6 +264,12 @@ impl<'a> Progress<'a> {
             self.now,
         );
         self.draft.write(Write::AppendEvent(event));
+        if accepted_at.is_none() {
+            let sentence = failure_policy(failure.code, failure.subtype).sentence;
+            let message_id = message.message_id();
+            self.draft
+                .tell(volatile::not_prepared(sentence, message_id, self.now));
+        }
         self.end(
             message,
             MessageState::Failed {
@@ -330,7 +337,7 @@ impl<'a> Progress<'a> {
             position: message.position,
             state,
         });
-        self.clear_delivery_deadlines();
+        self.clear_delivery();
         self.draft
             .deadlines
             .set(DeadlineKind::Drain, Some(self.now));
@@ -340,6 +347,14 @@ impl<'a> Progress<'a> {
             .is_some_and(|head| head.position == message.position)
         {
             self.view.head = None;
+        }
+    }
+
+    /// No delivery is under way any more.
+    fn clear_delivery(&mut self) {
+        self.clear_delivery_deadlines();
+        if self.view.link.preparing.is_some() {
+            self.link().preparing = None;
         }
     }
 

@@ -11,6 +11,7 @@ use crate::auth::UserId;
 
 use super::managed::ManagedCredential;
 use super::sealing::SealingContext;
+use super::volatile::Preparing;
 
 /// The session's record, read on every request. Small and of bounded size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,4 +218,6 @@ pub struct RuntimeLink {
     pub last_event_at: Option<Timestamp>,
     /// Turns that the runtime is still to be told to stop.
     pub interrupts: Vec<OwedInterrupt>,
+    /// How far the preparation of the workspace is, while one is under way.
+    pub preparing: Option<Preparing>,
 }

@@ -83,6 +83,8 @@ pub struct Decision<T> {
     pub deadlines: Deadlines,
     /// What to log when every step is committed, beside the lines of the steps.
     pub log: Vec<LogEvent>,
+    /// What to tell those who follow the session, once the steps are committed. Nothing of it is stored.
+    pub volatile: Vec<EventDraft>,
     /// What the caller acts on.
     pub outcome: T,
 }
@@ -94,6 +96,7 @@ impl<T> Decision<T> {
             steps: Vec::new(),
             deadlines,
             log: Vec::new(),
+            volatile: Vec::new(),
             outcome,
         }
     }
@@ -108,6 +111,7 @@ pub struct Draft {
     pub deadlines: Deadlines,
     writes: Step,
     log: Vec<LogEvent>,
+    volatile: Vec<EventDraft>,
 }
 
 impl Draft {
@@ -120,6 +124,7 @@ impl Draft {
             deadlines,
             writes: Vec::new(),
             log: Vec::new(),
+            volatile: Vec::new(),
         }
     }
 
@@ -131,6 +136,11 @@ impl Draft {
     /// Adds a log line.
     pub fn log(&mut self, event: LogEvent) {
         self.log.push(event);
+    }
+
+    /// Adds events for those who follow the session now.
+    pub fn tell(&mut self, events: impl IntoIterator<Item = EventDraft>) {
+        self.volatile.extend(events);
     }
 
     /// Sets a deadline unless an earlier one is stored.
@@ -147,6 +157,7 @@ impl Draft {
             steps: self.ended,
             deadlines: self.deadlines,
             log: self.log,
+            volatile: self.volatile,
             outcome,
         }
     }

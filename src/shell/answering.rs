@@ -13,6 +13,7 @@ use crate::session::admission::Acknowledgement;
 use crate::session::command::Ingredients;
 use crate::session::engine::{self, Store};
 use crate::session::error::{CommandError, StoreError};
+use crate::stream::ticket;
 use crate::telemetry::LogEvent;
 use crate::trpc::input::{self, CallbackChange, decode};
 use crate::trpc::output::{
@@ -49,6 +50,30 @@ impl Answering<'_> {
             Some(Procedure::DeleteSession) => self.delete(),
             _ => Err(CallError::new(ErrorKey::NotFound, "Unknown command")),
         }
+    }
+
+    /// Issues a ticket for the session's stream.
+    ///
+    /// # Errors
+    /// There is no such session of that user.
+    pub fn issue_ticket(&self) -> Answer {
+        let input: input::IssueTicket = self.input(&())?;
+        let record = self.store.live_record();
+        let record = record
+            .map_err(|error| self.unreadable(&error))?
+            .ok_or_else(|| CallError::new(ErrorKey::NotFound, "Session not found"))?;
+        let grant = ticket::Grant {
+            user_id: &record.user_id,
+            session_id: &record.session_id,
+            kilo_session_id: &record.kilo_session_id,
+            organization_id: input
+                .organization_id
+                .as_ref()
+                .map(input::text::Uuid::as_str),
+            nonce: platform::random().map_err(|_| CallError::internal())?,
+        };
+        let issued = ticket::issue(&grant, &self.config.auth_secret, now());
+        json(&issued.ok_or_else(CallError::internal)?)
     }
 
     fn input<T: input::Input>(&self, rules: &T::Rules) -> std::result::Result<T, CallError> {

@@ -61,4 +61,16 @@ export class CloudAgentSession {
   alarm() {
     return guarded(() => this.#session.alarm());
   }
+
+  webSocketMessage(socket, message) {
+    return guarded(() => this.#session.webSocketMessage(socket, message));
+  }
+
+  webSocketClose(socket, code, reason, wasClean) {
+    return guarded(() => this.#session.webSocketClose(socket, code, reason, wasClean));
+  }
+
+  webSocketError(socket, error) {
+    return guarded(() => this.#session.webSocketError(socket, error));
+  }
 }

@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cloud_agent_wire::Timestamp;
-use worker::{DurableObject, Env, Method, Request, Response, Result, State, durable_object};
+use worker::{
+    DurableObject, Env, Method, Request, Response, Result, State, WebSocket,
+    WebSocketIncomingMessage, durable_object,
+};
 
 use crate::config::Config;
 use crate::envelope::{Envelope, VERSION};
@@ -12,6 +15,7 @@ use crate::session::attachment::attachments;
 use crate::session::claim::{Claim, Work};
 use crate::session::engine::{self, Store};
 use crate::session::error::StoreError;
+use crate::stream::error::StreamError;
 use crate::telemetry::LogEvent;
 use crate::trpc::{CallError, ErrorKey, Procedure};
 
@@ -20,6 +24,7 @@ use super::config::config;
 use super::delivery::Delivery;
 use super::platform::now;
 use super::runtime::{RuntimeClient, Transport};
+use super::sockets;
 use super::store::SqlStore;
 use super::token_service::TokenService;
 use super::transport::Adapter;
@@ -32,7 +37,7 @@ const FILES_MILLIS_MAX: u64 = 180_000;
 const UNCONFIGURED_DELAY_MILLIS: u64 = 60_000;
 
 /// The session object. Its storage is the only truth: the fields hold nothing that a restart would miss.
-#[durable_object(alarm)]
+#[durable_object]
 pub struct CloudAgentSession {
     state: State,
     env: Env,
@@ -65,8 +70,11 @@ impl DurableObject for CloudAgentSession {
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         #[cfg(feature = "test-faults")]
         super::faults::arm(&request)?;
-        let body = request.text().await?;
         let name = request.path();
+        if name == sockets::OBJECT_PATH {
+            return self.open_socket(&request);
+        }
+        let body = request.text().await?;
         let answer = self.answer(&request.method(), name.trim_start_matches('/'), &body);
         if let Ok(store) = self.store() {
             store.settle_alarm().await?;
@@ -75,6 +83,31 @@ impl DurableObject for CloudAgentSession {
             Ok(json) => Response::ok(json),
             Err(error) => Ok(Response::from_json(&error)?.with_status(error.key.http_status())),
         }
+    }
+
+    /// What clients send is not looked at.
+    async fn websocket_message(
+        &self,
+        _socket: WebSocket,
+        _message: WebSocketIncomingMessage,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// The platform answers the close and forgets the socket.
+    async fn websocket_close(
+        &self,
+        _socket: WebSocket,
+        _code: usize,
+        _reason: String,
+        _was_clean: bool,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// The platform forgets a socket whose connection broke.
+    async fn websocket_error(&self, _socket: WebSocket, _error: worker::Error) -> Result<()> {
+        Ok(())
     }
 
     async fn alarm(&self) -> Result<Response> {
@@ -99,13 +132,24 @@ impl CloudAgentSession {
         if let Some(store) = &*self.store.borrow() {
             return Ok(Rc::clone(store));
         }
-        let store = Rc::new(SqlStore::open(self.state.storage())?);
+        let store = Rc::new(SqlStore::open(&self.state)?);
         let settings = config(&self.env)
             .map(|config| config.settings)
             .unwrap_or_default();
         engine::wake(&*store, now(), &settings)?;
         *self.store.borrow_mut() = Some(Rc::clone(&store));
+        store.followers.attach(&store);
         Ok(store)
+    }
+
+    /// Opens a socket, or says why not.
+    fn open_socket(&self, request: &Request) -> Result<Response> {
+        let config = config(&self.env).map_err(|_| StreamError::Internal);
+        let store = self.store().map_err(|_| StreamError::Internal);
+        match config.and_then(|config| sockets::open(&*store?, &config, request)) {
+            Ok(socket) => Response::from_websocket(socket),
+            Err(error) => sockets::refuse(error),
+        }
     }
 
     /// Everything of a request after its body came: one synchronous section, so nothing can come between.
@@ -121,17 +165,20 @@ impl CloudAgentSession {
             worker::console_error!("{}", fault_line("open", &error));
             CallError::internal()
         })?;
-        let procedure = Procedure::from_name(name).filter(|_| *method == Method::Post);
         let envelope = serde_json::from_str::<Envelope<'_>>(body)
             .ok()
             .filter(|envelope| envelope.v == VERSION)
             .ok_or_else(|| CallError::new(ErrorKey::BadRequest, "Unknown command version"))?;
-        Answering {
+        let answering = Answering {
             store: &store,
             config: &config,
             envelope: &envelope,
+        };
+        match name {
+            _ if *method != Method::Post => answering.answer(None),
+            sockets::TICKET_COMMAND => answering.issue_ticket(),
+            name => answering.answer(Procedure::from_name(name)),
         }
-        .answer(procedure)
     }
 
     /// The alarm's work. Every fault is caught here: the platform's own retries end after six.

@@ -91,7 +91,8 @@ pub fn all(
     cursor.raw().map(row).collect()
 }
 
-fn row(values: worker::Result<Vec<SqlStorageValue>>) -> Result<Row, StoreError> {
+/// The values of one row.
+pub fn row(values: worker::Result<Vec<SqlStorageValue>>) -> Result<Row, StoreError> {
     values
         .map(|values| Row {
             values: values.into_iter(),

@@ -51,6 +51,7 @@ const MIGRATIONS: &[Migration] = &[&[
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         kind TEXT NOT NULL,
         entity TEXT UNIQUE,
+        message_id TEXT,
         payload TEXT NOT NULL,
         at INTEGER NOT NULL
     )",
@@ -61,8 +62,11 @@ const MIGRATIONS: &[Migration] = &[&[
         unreachable_since INTEGER,
         acknowledged INTEGER NOT NULL,
         last_event_at INTEGER,
-        interrupts TEXT NOT NULL
+        interrupts TEXT NOT NULL,
+        preparing TEXT
     )",
+    // Tickets that have opened a socket; one that has expired opens none anyway, and is removed.
+    "CREATE TABLE ticket (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE deadline (kind TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
 ]];
 

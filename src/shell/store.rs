@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use cloud_agent_wire::{EventSequence, Generation, MessageId, SessionId, Timestamp};
 use js_sys::Promise;
 use js_sys::futures::JsFuture;
-use worker::{SqlStorage, Storage};
+use worker::{SqlStorage, State, Storage};
 
 use crate::projection::{MessageFacts, SessionSources};
 use crate::session::admission::{AdmissionView, KnownMessage};
@@ -13,6 +13,7 @@ use crate::session::credential::{CredentialRecord, Marker, Pointer};
 use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
+use crate::session::event::EventDraft;
 use crate::session::message::{MessageRecord, MessageState, QueuePosition};
 use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
 use crate::session::sealing::{Sealed, SecretKind};
@@ -20,6 +21,7 @@ use crate::session::step::Step;
 use crate::session::view::{DeliveryView, Head};
 use crate::telemetry::LogEvent;
 
+use super::followers::Followers;
 use super::rows::{Row, all, failed, integer, one, text};
 use super::{platform, schema, write};
 
@@ -33,10 +35,12 @@ pub struct SqlStore {
     session_id: OnceCell<SessionId>,
     /// The alarm's write, until it was waited for.
     armed: RefCell<Option<Promise>>,
+    /// Those who follow the session.
+    pub followers: Followers,
 }
 
 /// Messages, with the columns in the order that [`head`] reads them.
-const MESSAGES: &str = "SELECT message_id, position, created_at, intent, state FROM message";
+pub const MESSAGES: &str = "SELECT message_id, position, created_at, intent, state FROM message";
 /// Messages that have not ended, at most eleven. The words are those of the index.
 const OPEN: &str = "phase IN ('queued', 'claimed', 'accepted')";
 
@@ -45,7 +49,8 @@ impl SqlStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(storage: Storage) -> Result<Self, StoreError> {
+    pub fn open(state: &State) -> Result<Self, StoreError> {
+        let storage = state.storage();
         let sql = storage.sql();
         let exists = schema::exists(&sql)?;
         let store = Self {
@@ -54,6 +59,7 @@ impl SqlStore {
             exists: Cell::new(exists),
             session_id: OnceCell::new(),
             armed: RefCell::new(None),
+            followers: Followers::new(state),
         };
         if exists {
             store.transaction(|| schema::migrate(&store.sql))?;
@@ -154,6 +160,11 @@ impl SqlStore {
         }))
     }
 
+    /// The storage's SQL.
+    pub const fn sql(&self) -> &SqlStorage {
+        &self.sql
+    }
+
     fn column(&self, query: &str) -> Result<Option<Row>, StoreError> {
         if self.exists.get() {
             one(&self.sql, query, vec![])
@@ -172,7 +183,7 @@ impl SqlStore {
     }
 
     /// The record, unless the session is being deleted: then it is gone for every client.
-    fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
+    pub fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
         Ok(self
             .record()?
             .filter(|record| record.deleting_since.is_none()))
@@ -236,7 +247,7 @@ impl SqlStore {
     fn link(&self) -> Result<RuntimeLink, StoreError> {
         const TABLE: &str = "runtime";
         let query = "SELECT store_id, cursor, unreachable_since, acknowledged, last_event_at,
-            interrupts FROM runtime";
+            interrupts, preparing FROM runtime";
         let Some(mut row) = one(&self.sql, query, vec![])? else {
             return Ok(RuntimeLink::default());
         };
@@ -249,10 +260,18 @@ impl SqlStore {
             acknowledged: Generation::new(row.integer(TABLE)?),
             last_event_at: row.optional_time(TABLE)?,
             interrupts: row.json(TABLE)?,
+            // It is shown and nothing is decided by it, so one that cannot be read is none.
+            preparing: row
+                .optional_text(TABLE)?
+                .and_then(|text| serde_json::from_str(&text).ok()),
         })
     }
 
-    fn transaction(&self, run: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    /// Runs statements that are committed together or not at all.
+    ///
+    /// # Errors
+    /// Storage's, or that of `run`.
+    pub fn transaction(&self, run: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
         // A store error crosses the JavaScript boundary as a thrown error, which is what rolls back.
         let mut outcome = Ok(());
         let finished = platform::transaction_sync(&self.storage, &mut || {
@@ -266,7 +285,7 @@ impl SqlStore {
 }
 
 /// Reads a message's row; what cannot be read is named, so that it can be set aside.
-fn head(mut row: Row) -> Result<Head, StoreError> {
+pub fn head(mut row: Row) -> Result<Head, StoreError> {
     const TABLE: &str = "message";
     let message_id = row
         .text(TABLE)?
@@ -391,11 +410,20 @@ impl Store for SqlStore {
         if creates {
             self.exists.set(true);
         }
+        if write::ends_session(step) {
+            self.followers.dismiss();
+        } else if write::concerns_followers(step) {
+            self.followers.deliver(self);
+        }
         Ok(())
     }
 
     fn arm(&self, deadlines: &Deadlines) {
         self.arm_at(deadlines.next());
+    }
+
+    fn tell(&self, events: &[EventDraft]) {
+        self.followers.tell(events);
     }
 
     fn log(&self, event: &LogEvent) {

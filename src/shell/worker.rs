@@ -23,6 +23,7 @@ use super::bodies::read_body;
 use super::bucket::{self, Bucket};
 use super::config::config;
 use super::platform::{self, now, random};
+use super::sockets;
 
 /// How often an object is asked before the request fails.
 const TRIES_MAX: u32 = 3;
@@ -54,6 +55,8 @@ async fn route(request: &mut Request, env: &Env, received_at: Timestamp) -> Resu
     let url = request.url()?;
     match url.path() {
         "/health" if request.method() == Method::Get => Response::from_json(&health()),
+        "/stream" => sockets::follow(request, &url, env).await,
+        "/stream-ticket" => stream_ticket(request, env, received_at).await,
         path => match path.strip_prefix("/trpc/") {
             Some(procedures) => trpc(request, procedures, &url, env, received_at).await,
             None => not_found(),
@@ -72,6 +75,78 @@ fn health() -> HealthOutput {
 fn not_found() -> Result<Response> {
     let error = CallError::new(ErrorKey::NotFound, "Not found");
     respond(&Reply::refusal(&error))
+}
+
+/// Issues a ticket for the stream. Pages whose origin is listed may ask for one themselves.
+async fn stream_ticket(
+    request: &mut Request,
+    env: &Env,
+    received_at: Timestamp,
+) -> Result<Response> {
+    let origin = request.headers().get("origin")?;
+    let origin = origin
+        .filter(|origin| config(env).is_ok_and(|config| config.allowed_origins.lists(origin)));
+    let response = match (request.method(), &origin) {
+        (Method::Options, Some(_)) => Response::empty()?.with_status(204),
+        (Method::Post, _) => match issue_ticket(request, env, received_at).await {
+            Ok(data) => json(data.as_str(), 200)?,
+            Err(error) => respond(&Reply::refusal(&error))?,
+        },
+        _ => {
+            let message = "Tickets are issued to POST only";
+            let error = CallError::new(ErrorKey::MethodNotSupported, message);
+            respond(&Reply::refusal(&error))?
+        }
+    };
+    if let Some(origin) = origin {
+        let headers = response.headers();
+        headers.set("access-control-allow-origin", &origin)?;
+        headers.set("access-control-allow-methods", "POST")?;
+        headers.set(
+            "access-control-allow-headers",
+            "authorization, content-type",
+        )?;
+        headers.set("access-control-max-age", "600")?;
+        headers.append("vary", "origin")?;
+    }
+    Ok(response)
+}
+
+async fn issue_ticket(
+    request: &mut Request,
+    env: &Env,
+    received_at: Timestamp,
+) -> CallResult<Data> {
+    let body = read_body(request).await?;
+    let caller = Caller::new(env, request.headers(), received_at)?;
+    let config = caller.config()?;
+    let user_id = caller.user(&config)?;
+    let text = std::str::from_utf8(&body).unwrap_or_default();
+    let input = decode::<input::IssueTicket>(Some(text), &())?;
+    let object_name = user_id.object_name(&input.cloud_agent_session_id.0);
+    let command = Command {
+        object_name,
+        envelope: Envelope {
+            v: VERSION,
+            input: serde_json::from_str(text).ok(),
+            user_id,
+            received_at,
+            attempt: 1,
+            message_id: None,
+            attachment_fault: None,
+            new_session: None,
+        },
+        files: None,
+    };
+    caller.ask(sockets::TICKET_COMMAND, command).await
+}
+
+fn json(text: &str, status: u16) -> Result<Response> {
+    let headers = Headers::new();
+    headers.set("content-type", envelope::CONTENT_TYPE)?;
+    Ok(Response::ok(text)?
+        .with_status(status)
+        .with_headers(headers))
 }
 
 async fn trpc(
@@ -102,14 +177,8 @@ async fn trpc(
         Ok(Parsed::NoContent) => return Ok(Response::empty()?.with_status(204)),
         Ok(Parsed::Calls(calls)) => calls,
     };
-    let caller = Caller {
-        env,
-        headers: request.headers(),
-        received_at,
-        #[cfg(feature = "test-faults")]
-        fault: request.headers().get(super::faults::HEADER)?,
-        user: OnceCell::new(),
-    };
+    let caller = Caller::new(env, request.headers(), received_at)
+        .map_err(|error| worker::Error::RustError(error.message.into_owned()))?;
     // One after the other: calls of one batch for one session keep their order.
     let mut answers = Vec::with_capacity(calls.calls.len());
     for call in &calls.calls {
@@ -150,14 +219,33 @@ struct Caller<'a> {
 
 type CallResult<T> = std::result::Result<T, CallError>;
 
+impl<'a> Caller<'a> {
+    fn new(env: &'a Env, headers: &'a Headers, received_at: Timestamp) -> CallResult<Self> {
+        Ok(Self {
+            env,
+            headers,
+            received_at,
+            #[cfg(feature = "test-faults")]
+            fault: headers
+                .get(super::faults::HEADER)
+                .map_err(|_| CallError::internal())?,
+            user: OnceCell::new(),
+        })
+    }
+
+    fn config(&self) -> CallResult<Rc<Config>> {
+        config(self.env)
+            .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))
+    }
+}
+
 impl Caller<'_> {
     async fn call(&self, invocation: &Invocation<'_>) -> CallResult<Data> {
         let procedure = invocation.procedure;
         if procedure.access() == Access::Public {
             return Data::from_output(&health());
         }
-        let config = config(self.env)
-            .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))?;
+        let config = self.config()?;
         let user = self.user(&config)?;
         if procedure.access() == Access::Internal {
             let key = self.header("x-internal-api-key")?;
@@ -169,7 +257,7 @@ impl Caller<'_> {
             let fault = self.check_files(user_id, &files, in_images).await?;
             command.envelope.attachment_fault = fault;
         }
-        self.ask(procedure, command).await
+        self.ask(procedure.name(), command).await
     }
 
     /// What is wrong with the files that a message names. The object decides what follows from it: of a message that it
@@ -280,9 +368,9 @@ impl Caller<'_> {
     }
 
     /// Asks the object, again when the platform says that asking again may help: with the same stamp and ids.
-    async fn ask(&self, procedure: Procedure, mut command: Command<'_>) -> CallResult<Data> {
+    async fn ask(&self, name: &str, mut command: Command<'_>) -> CallResult<Data> {
         loop {
-            let error = match self.ask_once(procedure, &command).await {
+            let error = match self.ask_once(name, &command).await {
                 Ok(answer) => return answer,
                 Err(error) => error,
             };
@@ -302,11 +390,7 @@ impl Caller<'_> {
         }
     }
 
-    async fn ask_once(
-        &self,
-        procedure: Procedure,
-        command: &Command<'_>,
-    ) -> Result<CallResult<Data>> {
+    async fn ask_once(&self, name: &str, command: &Command<'_>) -> Result<CallResult<Data>> {
         let body = serde_json::to_string(&command.envelope)?;
         let mut init = RequestInit::new();
         init.with_method(Method::Post)
@@ -315,8 +399,7 @@ impl Caller<'_> {
         if let Some(fault) = &self.fault {
             init.headers.set(super::faults::HEADER, fault)?;
         }
-        let request =
-            Request::new_with_init(&format!("https://session/{}", procedure.name()), &init)?;
+        let request = Request::new_with_init(&format!("https://session/{name}"), &init)?;
         let stub = self
             .env
             .durable_object("SESSIONS")?

@@ -16,6 +16,18 @@ pub fn creates_session(step: &Step) -> bool {
         .any(|write| matches!(write, Write::CreateSession { .. }))
 }
 
+/// Whether those who follow the session have to be told of the step.
+pub fn concerns_followers(step: &Step) -> bool {
+    step.iter()
+        .any(|write| matches!(write, Write::AppendEvent(_)))
+}
+
+/// Whether the step fences the session off.
+pub fn ends_session(step: &Step) -> bool {
+    step.iter()
+        .any(|write| matches!(write, Write::ForgetSecrets))
+}
+
 /// Applies a write. The caller runs it inside a transaction.
 ///
 /// # Errors
@@ -86,18 +98,19 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             ],
         ),
         Write::AppendEvent(event) => (
-            "INSERT INTO event (kind, entity, payload, at) VALUES (?, ?, ?, ?)
+            "INSERT INTO event (kind, entity, message_id, payload, at) VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT (entity) DO NOTHING",
             vec![
                 text(event.kind),
                 optional_text(event.entity.as_deref()),
+                optional_text(event.message_id.as_ref().map(MessageId::as_str)),
                 text(&event.payload),
                 integer(event.at.as_millis()),
             ],
         ),
         Write::PutRuntimeLink(link) => (
             "INSERT OR REPLACE INTO runtime (id, store_id, cursor, unreachable_since, acknowledged,
-                last_event_at, interrupts) VALUES (1, ?, ?, ?, ?, ?, ?)",
+                last_event_at, interrupts, preparing) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
             vec![
                 optional_text(link.store_id.as_ref().map(StoreId::as_str)),
                 integer(link.cursor.get()),
@@ -105,6 +118,10 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
                 integer(link.acknowledged.get()),
                 optional_time(link.last_event_at),
                 json(&link.interrupts)?,
+                match &link.preparing {
+                    Some(preparing) => json(preparing)?,
+                    None => SqlStorageValue::Null,
+                },
             ],
         ),
         Write::PutDeadline(kind, Some(at)) => (

@@ -27,6 +27,12 @@ impl Data {
         Self(text)
     }
 
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Serializes a typed output.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod claims;
 mod credentials;
 mod endings;
 mod events;
+mod followers;
 mod loss;
 mod managed;
 mod retries;

@@ -8,6 +8,7 @@ use cloud_agent_session::session::credential::Marker;
 use cloud_agent_session::session::deadline::{DeadlineKind, Deadlines};
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::error::StoreError;
+use cloud_agent_session::session::event::EventDraft;
 use cloud_agent_session::session::message::{MessageRecord, MessageState, Phase, QueuePosition};
 use cloud_agent_session::session::record::{InitialMessage, SessionRecord};
 use cloud_agent_session::session::sealing::{Sealed, SecretKind};
@@ -44,6 +45,8 @@ pub struct MemoryStore {
     tables: RefCell<Rc<Tables>>,
     alarm: Cell<Option<Timestamp>>,
     log: RefCell<Vec<LogEvent>>,
+    /// The volatile events.
+    told: RefCell<Vec<EventDraft>>,
     is_dead: Cell<bool>,
     fault: Cell<Option<Fault>>,
     commits: Cell<u32>,
@@ -135,6 +138,11 @@ impl MemoryStore {
 
     pub fn log_lines(&self) -> Ref<'_, Vec<LogEvent>> {
         self.log.borrow()
+    }
+
+    /// Takes the volatile events that were sent since the last time.
+    pub fn take_told(&self) -> Vec<EventDraft> {
+        self.told.take()
     }
 
     /// The first rule of the tables that a commit broke.
@@ -324,6 +332,12 @@ impl Store for MemoryStore {
 
     fn arm(&self, deadlines: &Deadlines) {
         self.arm_at(deadlines.next());
+    }
+
+    fn tell(&self, events: &[EventDraft]) {
+        if !self.is_dead.get() {
+            self.told.borrow_mut().extend_from_slice(events);
+        }
     }
 
     fn log(&self, event: &LogEvent) {

@@ -21,7 +21,9 @@ pub use prepare_session::PrepareSession;
 pub use profile::RuntimeAgent;
 pub use repository::RepositoryInput;
 pub use send_message::SendMessage;
-pub use session::{DeleteSession, GetMessageResult, GetSession, InitiateSession, InterruptSession};
+pub use session::{
+    DeleteSession, GetMessageResult, GetSession, InitiateSession, InterruptSession, IssueTicket,
+};
 pub use text::check_git_token;
 pub use turn::AgentInput;
 pub use update_session::{CallbackChange, UpdateSession};

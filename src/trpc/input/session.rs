@@ -4,7 +4,7 @@ use cloud_agent_wire::{MessageId, SessionId};
 use serde::Deserialize;
 
 use super::Input;
-use super::text::Id;
+use super::text::{Id, Uuid};
 use crate::trpc::issue::Issue;
 
 macro_rules! plain_inputs {
@@ -25,7 +25,8 @@ plain_inputs!(
     GetSession,
     GetMessageResult,
     InterruptSession,
-    DeleteSession
+    DeleteSession,
+    IssueTicket
 );
 
 /// The input of `initiateFromKilocodeSessionV2`.
@@ -73,4 +74,15 @@ pub struct InterruptSession {
 pub struct DeleteSession {
     /// The session.
     pub session_id: Id<SessionId>,
+}
+
+/// The body of a request for a ticket of the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssueTicket {
+    /// The session.
+    pub cloud_agent_session_id: Id<SessionId>,
+    /// The organization that the user works in; noted in the ticket.
+    #[serde(default)]
+    pub organization_id: Option<Uuid>,
 }
