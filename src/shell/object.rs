@@ -94,14 +94,15 @@ impl DurableObject for CloudAgentSession {
         Ok(())
     }
 
-    /// The platform answers the close and forgets the socket.
+    /// Answers a close, which is what lets the platform forget the socket.
     async fn websocket_close(
         &self,
-        _socket: WebSocket,
-        _code: usize,
-        _reason: String,
+        socket: WebSocket,
+        code: usize,
+        reason: String,
         _was_clean: bool,
     ) -> Result<()> {
+        sockets::answer_close(&socket, code, &reason);
         Ok(())
     }
 

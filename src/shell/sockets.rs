@@ -112,6 +112,15 @@ fn parse_iso(text: &str) -> Option<Timestamp> {
     (millis >= 0.0).then(|| Timestamp::from_millis(millis as u64))
 }
 
+/// Answers a close with the same code. One that no endpoint may send means that the other end gave none.
+pub fn answer_close(socket: &WebSocket, code: usize, reason: &str) {
+    let code = u16::try_from(code)
+        .ok()
+        .filter(|code| (1000..5000).contains(code) && !matches!(code, 1004..=1006 | 1015));
+    // A socket that was closed from here has nothing left to answer.
+    let _ = socket.close(code, code.map(|_| reason));
+}
+
 /// The answer to a client that gets no socket.
 ///
 /// # Errors
@@ -119,9 +128,6 @@ fn parse_iso(text: &str) -> Option<Timestamp> {
 pub fn refuse(error: StreamError) -> Result<Response> {
     let headers = Headers::new();
     headers.set("content-type", "application/json")?;
-    if error == StreamError::NotAnUpgrade {
-        headers.set("upgrade", "websocket")?;
-    }
     Ok(Response::ok(error.to_frame())?
         .with_status(error.status())
         .with_headers(headers))

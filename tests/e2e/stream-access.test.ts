@@ -136,7 +136,6 @@ describe("access to the stream", () => {
     const query = new URLSearchParams({ cloudAgentSessionId: session.id, ticket });
     const reply = await fetch(`${environment.stack.worker.url}/stream?${query}`);
     assert.equal(reply.status, 426);
-    assert.equal(reply.headers.get("upgrade"), "websocket");
     await reply.text();
   });
 
@@ -190,23 +189,18 @@ describe("access to the stream", () => {
   });
 
   test("a foreign session and a missing one look the same", async () => {
-    const stranger = environment.newUser();
     const { stack } = environment;
-    const ids = [session.id, missing(session.id)];
+    const foreign = await newSession();
     const answers = await Promise.all(
-      ids.map(async (id) => {
-        const reply = await requestTicket(stack, stranger, { cloudAgentSessionId: id });
-        const ticket = forged({ userId: stranger, cloudAgentSessionId: id, nonce: `${id}-1` });
-        const own = forged({ nonce: `${id}-2` });
+      [foreign.session.id, missing(foreign.session.id)].map(async (id) => {
+        const reply = await requestTicket(stack, user, { cloudAgentSessionId: id });
+        // A ticket in the user's own name, as nobody issues one.
+        const ticket = forged({ cloudAgentSessionId: id, nonce: id });
         return {
           ticket: { status: reply.status, body: await reply.text() },
-          // A ticket in the stranger's own name, as nobody issues one.
           stream: await refusedUpgrade({ cloudAgentSessionId: id, ticket }),
           without: await refusedUpgrade({ cloudAgentSessionId: id }),
-          mismatched: await refusedUpgrade({
-            cloudAgentSessionId: missing(missing(id)) === id ? `${id.slice(0, -2)}ff` : id,
-            ticket: own,
-          }),
+          mismatched: await refusedUpgrade({ cloudAgentSessionId: id, ticket: forged({}) }),
         };
       }),
     );
