@@ -248,7 +248,9 @@ impl Follower {
         }
         let frame = event.to_frame(&self.connection.session_id);
         if !budget.take(&mut self.connection, frame.len()) {
-            self.close(CLOSE_TRY_AGAIN, "Connect again with fromId");
+            // Many clients learn of a close only when the platform ends the connection, which it may do seconds later.
+            self.send_error(StreamError::BudgetSpent);
+            self.close(CLOSE_TRY_AGAIN, StreamError::BudgetSpent.message());
             return 0;
         }
         if self.socket.send_with_str(&frame).is_err() {
