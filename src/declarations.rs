@@ -125,7 +125,7 @@ fn router(types: &mut Declarations) -> String {
     let keys = union(ErrorKey::ALL.iter().map(|key| key.as_str()));
     write!(
         text,
-        r#"
+        r"
 /** Why the service refused, where it is more exact than the tRPC code. */
 export type AdmissionCode =
 {codes};
@@ -153,7 +153,7 @@ export interface ErrorShape {{
 export type AppRouter = TRPCBuiltRouter<
   {{ ctx: object; meta: object; errorShape: ErrorShape; transformer: false }},
   {{
-"#
+"
     )
     .unwrap();
     for procedure in Procedure::ALL {

@@ -97,7 +97,9 @@ pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreE
     for step in steps {
         if let Err(error) = store.commit(&step.writes) {
             // What was committed happened, and its lines tell of it.
-            lines.iter().for_each(|line| store.log(line));
+            for line in &lines {
+                store.log(line);
+            }
             store.log(&LogEvent::Fault {
                 place: "commit",
                 reason: error.to_string(),
@@ -111,7 +113,9 @@ pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreE
         store.arm(&deadlines);
     }
     lines.extend(log);
-    lines.iter().for_each(|line| store.log(line));
+    for line in &lines {
+        store.log(line);
+    }
     if !volatile.is_empty() {
         store.tell(&volatile);
     }
