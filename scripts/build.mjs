@@ -8,7 +8,6 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
-  copyFileSync,
   existsSync,
   globSync,
   mkdirSync,
@@ -37,6 +36,19 @@ const WORKER_INPUTS = [
   "scripts/build.mjs",
   "src/**/*",
   "wire/**/*",
+];
+/**
+ * The WebAssembly features that the compiler and the bindings generator use. Named one by one: with all that wasm-opt
+ * knows it would write encodings that workerd refuses.
+ */
+const WASM_FEATURES = [
+  "bulk-memory",
+  "exception-handling",
+  "multivalue",
+  "mutable-globals",
+  "nontrapping-float-to-int",
+  "reference-types",
+  "sign-ext",
 ];
 
 /**
@@ -76,7 +88,6 @@ export async function buildWorker({ features = [] } = {}) {
       {
         ...env,
         WASM_BINDGEN_BIN: wasmBindgen.program,
-        WASM_OPT_BIN: join(BIN, "wasm-opt"),
         ESBUILD_BIN: join(BIN, "esbuild"),
       },
     );
@@ -86,8 +97,8 @@ export async function buildWorker({ features = [] } = {}) {
 }
 
 /**
- * Puts the guard around the compiled module, and the result into `folder` in one move: a Worker that starts meanwhile
- * gets either the old one or the new one.
+ * Puts the guard around the compiled module, shrinks the module, and puts the result into `folder` in one move: a
+ * Worker that starts meanwhile gets either the old one or the new one.
  */
 async function assemble(compiled, folder, inputs) {
   const { build } = await import("esbuild");
@@ -104,7 +115,16 @@ async function assemble(compiled, folder, inputs) {
     external: ["cloudflare:workers", "*.wasm"],
     logLevel: "warning",
   });
-  copyFileSync(join(compiled, "index_bg.wasm"), join(fresh, "index_bg.wasm"));
+  await run(
+    join(BIN, "wasm-opt"),
+    [
+      ...WASM_FEATURES.map((feature) => `--enable-${feature}`),
+      "-Oz",
+      join(compiled, "index_bg.wasm"),
+      ...["-o", join(fresh, "index_bg.wasm")],
+    ],
+    process.env,
+  );
   writeFileSync(join(fresh, KEY_FILE), inputs);
   rmSync(folder, { recursive: true, force: true });
   renameSync(fresh, folder);

@@ -381,6 +381,12 @@ mod tests {
     }
 
     #[test]
+    fn hosts_in_punycode_pass_as_they_are() {
+        let url = parse("https://git.XN--bcher-kva.example/r.git").expect("it is a host");
+        assert_eq!(url.origin(), "https://git.xn--bcher-kva.example");
+    }
+
+    #[test]
     fn an_allowed_host_may_be_plain_and_private_at_its_port_only() {
         let allowed = AllowedHosts::parse("127.0.0.1:8811").expect("the list is valid");
         let url = GitUrl::parse("http://127.1:8811/r.git", &allowed).expect("it is allowed");
