@@ -8,6 +8,7 @@ import { projectRoot } from "../setup/paths.mjs";
 import { WASM_TARGET } from "../setup/wasm-rust.mjs";
 import { type Command, runCommand } from "./command.ts";
 import { type Counts, cargoCounts, NO_COUNTS, nodeCounts } from "./counts.ts";
+import { WASM_GZIP_BYTES_MAX, wasmSize } from "./size.ts";
 
 export type Group = "lint" | "scripts" | "unit" | "e2e" | "deploy";
 
@@ -95,6 +96,17 @@ const buildPart: Part = {
   },
 };
 
+const sizePart: Part = {
+  name: "Size of the Worker",
+  group: "e2e",
+  hasTests: false,
+  run: async () => {
+    const { raw, gzip } = wasmSize();
+    console.log(`${raw} bytes, compressed ${gzip} of at most ${WASM_GZIP_BYTES_MAX}`);
+    return { succeeded: gzip <= WASM_GZIP_BYTES_MAX, counts: NO_COUNTS };
+  },
+};
+
 function declaresFaults(): boolean {
   const manifest = readFileSync(join(projectRoot, "Cargo.toml"), "utf8");
   return new RegExp(`^${FAULTS} *=`, "m").test(manifest);
@@ -152,6 +164,7 @@ export const PARTS: readonly Part[] = [
     },
   },
   buildPart,
+  sizePart,
   nodeTests("End-to-end tests", "e2e", "tests/e2e/**/*.test.ts", E2E_LIMIT_MS),
   // The kill test proper, smaller; `npm run torture` has all of it.
   check(

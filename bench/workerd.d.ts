@@ -1,0 +1,6 @@
+// What the package `workerd` exports: the path of its program.
+
+declare module "workerd" {
+  const path: string;
+  export default path;
+}
