@@ -1,14 +1,18 @@
 // The groups of cases, in the order in which they run, and the limits of their ratios.
 
+import type { Variables } from "../scripts/support/configuration.ts";
 import { wasmSize } from "../scripts/test/size.ts";
 import { Arena } from "./arena.ts";
 import { type AdmissionOptions, measureAdmission, type Samples } from "./cases/admission.ts";
+import { measureDrain } from "./cases/drain.ts";
 import { measureEviction } from "./cases/eviction.ts";
 import { measureHistory, measureStorage } from "./cases/history.ts";
 import { measureStart } from "./cases/start.ts";
+import { measureMemory, measureWorkspaces } from "./cases/workspace.ts";
 import type { Options } from "./options.ts";
 import { exactly, type Results } from "./report/results.ts";
-import { estimate, ratio } from "./statistics.ts";
+import { difference, estimate, ratio } from "./statistics.ts";
+import { InstantRuntime } from "./support/instant-runtime.ts";
 
 /** What a group works with. */
 export interface Context {
@@ -34,6 +38,21 @@ const START_LIMIT = 1.5;
 /** Bytes of the compressed module that are aimed at. */
 const WASM_GZIP_LIMIT = 300 * 1024;
 
+const COLD_LIMIT = 1.1;
+/** What a warm rotation may take beyond one `git ls-remote`. */
+const WARM_LIMIT_MS = 20;
+
+/** Files of a repository, and which part of the rounds is enough for it: large ones take seconds. */
+const REPOSITORIES = [
+  { files: 100, part: 1 },
+  { files: 10_000, part: 1 / 3 },
+];
+const QUICK_REPOSITORIES = [{ files: 100, part: 1 }];
+const MEMORY_SESSIONS = 100;
+const QUICK_MEMORY_SESSIONS = 3;
+/** Sessions that are drained side by side. */
+const DRAINED = [1, 16];
+
 const IN_FLIGHT = [1, 16, 64];
 const HISTORY = [10, 100, 1_000, 10_000];
 const QUICK_HISTORY = [10, 100];
@@ -45,6 +64,8 @@ export const GROUPS: readonly Group[] = [
   { name: "history", measure: history },
   { name: "eviction", measure: eviction },
   { name: "start", measure: start },
+  { name: "drain", measure: drain },
+  { name: "workspace", measure: workspace },
 ];
 
 async function size({ results }: Context): Promise<void> {
@@ -147,6 +168,63 @@ async function start({ memory, options, results }: Context): Promise<void> {
   addComparisonWithFloor(results, "start", "process start to first reply", samples);
 }
 
+async function drain({ memory, options, results }: Context): Promise<void> {
+  const runtime = await InstantRuntime.start();
+  try {
+    const variables = { RUNTIME_URL: runtime.url, DRAIN_DELAY_MS: "0" };
+    await inArena(
+      memory,
+      async (arena) => {
+        for (const sessions of DRAINED) {
+          const rounds = Math.ceil(options.rounds / 3);
+          results.figures.push({
+            group: "drain",
+            name: `a message over an instant runtime, ${sessions} sessions side by side`,
+            value: estimate(await measureDrain(arena, sessions, rounds)),
+            unit: "ms",
+          });
+        }
+      },
+      variables,
+    );
+  } finally {
+    await runtime.close();
+  }
+}
+
+async function workspace({ disk, options, results }: Context): Promise<void> {
+  const group = "workspace";
+  for (const { files, part } of options.quick ? QUICK_REPOSITORIES : REPOSITORIES) {
+    const samples = await measureWorkspaces(disk, files, Math.ceil(options.rounds * part));
+    const named = (name: string) => `${name}, ${files} files`;
+    results.claims.push(
+      {
+        group,
+        name: named("cold preparation against the same git commands by hand"),
+        value: ratio(of(samples, "cold"), of(samples, "commands")),
+        limit: COLD_LIMIT,
+      },
+      {
+        group,
+        name: named("warm rotation beyond one git ls-remote"),
+        value: difference(of(samples, "warm"), of(samples, "ls-remote")),
+        limit: WARM_LIMIT_MS,
+        unit: "ms",
+      },
+    );
+    for (const [name, values] of samples) {
+      results.figures.push({ group, name: named(name), value: estimate(values), unit: "ms" });
+    }
+  }
+  const sessions = options.quick ? QUICK_MEMORY_SESSIONS : MEMORY_SESSIONS;
+  results.figures.push({
+    group,
+    name: `memory of the runtime with ${sessions} sessions`,
+    value: exactly(await measureMemory(disk, sessions)),
+    unit: "MB",
+  });
+}
+
 function addComparisonWithFloor(
   results: Results,
   group: string,
@@ -165,8 +243,12 @@ function addComparisonWithFloor(
   }
 }
 
-async function inArena(parent: string, use: (arena: Arena) => Promise<void>): Promise<void> {
-  const arena = await Arena.start({ parent });
+async function inArena(
+  parent: string,
+  use: (arena: Arena) => Promise<void>,
+  variables: Variables = {},
+): Promise<void> {
+  const arena = await Arena.start({ parent, variables });
   try {
     await use(arena);
   } finally {

@@ -40,3 +40,9 @@ export function ratio(numerators: readonly number[], denominators: readonly numb
   if (numerators.length !== denominators.length) throw new Error("rounds are missing");
   return estimate(numerators.map((value, index) => value / (denominators[index] ?? Number.NaN)));
 }
+
+/** The estimate of how much more the first values are than those that were measured beside them. */
+export function difference(values: readonly number[], others: readonly number[]): Estimate {
+  if (values.length !== others.length) throw new Error("rounds are missing");
+  return estimate(values.map((value, index) => value - (others[index] ?? Number.NaN)));
+}

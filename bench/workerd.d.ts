@@ -1,6 +1,9 @@
-// What the package `workerd` exports: the path of its program.
+// What the package `workerd` exports, a CommonJS module.
 
 declare module "workerd" {
-  const path: string;
-  export default path;
+  const exports: {
+    /** Path of the program. */
+    readonly default: string;
+  };
+  export default exports;
 }

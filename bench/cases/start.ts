@@ -156,7 +156,7 @@ interface WorkerdProcess {
 
 /** Starts workerd and resolves when it listens, which it says on descriptor 3. */
 async function startProcess(config: string): Promise<WorkerdProcess> {
-  const child: ChildProcess = spawn(workerd, ["serve", "--control-fd=3", config], {
+  const child: ChildProcess = spawn(workerd.default, ["serve", "--control-fd=3", config], {
     stdio: ["ignore", "ignore", "ignore", "pipe"],
   });
   const kill = () => child.kill("SIGKILL");

@@ -8,8 +8,8 @@ import type { Fetcher } from "./platform.ts";
 /** One request and the status that it must be answered with. */
 export interface Call {
   procedure: string;
-  /** JSON text. */
-  body: string;
+  /** JSON text; null for a query, whose input stands behind the procedure's name. */
+  body: string | null;
   status: number;
 }
 
@@ -55,7 +55,8 @@ async function runLane(
   const replies: string[] = [];
   for (const { procedure, body, status } of lane) {
     const url = `https://contender/trpc/${procedure}`;
-    const reply = await target.fetch(url, { method: "POST", headers, body });
+    const method = body === null ? "GET" : "POST";
+    const reply = await target.fetch(url, { method, headers, body });
     const text = await reply.text();
     if (reply.status !== status) {
       throw new Error(`${procedure} gave ${reply.status} instead of ${status}: ${text}`);
