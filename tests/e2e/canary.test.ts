@@ -12,6 +12,7 @@ import { always } from "../support/git-misbehaviour.ts";
 import type { GitRepository } from "../support/git-repository.ts";
 import { ProcessWatcher, type Watch } from "../support/process-watcher.ts";
 import { objectFiles, rowsOf } from "../support/stored.ts";
+import { type Frame, StreamClient } from "../support/stream.ts";
 
 interface Token {
   label: string;
@@ -25,6 +26,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     let needles: Needle[];
     let watch: Watch;
     let session: Session;
+    const frames: Frame[] = [];
 
     before(async () => {
       environment = await Environment.start({
@@ -48,12 +50,17 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
 
     /** Rotations, a dead token, a server that repeats the credential, retries, refusals and restarts. */
     async function playStory(): Promise<Session> {
-      const prepared = await environment.newSession({
-        gitToken: value(0),
-        envVars: { SOME_NAME: "some value" },
-        setupCommands: ["echo set up"],
-      });
+      const user = environment.newUser();
+      const prepared = await environment.newSession(
+        {
+          gitToken: value(0),
+          envVars: { SOME_NAME: "some value" },
+          setupCommands: ["echo set up"],
+        },
+        environment.stack.client(user),
+      );
       const { session, repository } = prepared;
+      const following = await StreamClient.open(environment.stack, user, session.id);
       const { messageId: first } = await session.initiate();
       await session.completed(first);
       await completedTurn(session, { gitToken: value(1), autoCommit: true });
@@ -64,11 +71,17 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       await refusal(session.send({ gitToken: `${value(3)}\n` }));
       await environment.stack.worker.kill();
       await environment.stack.worker.start();
+      await following.closed();
+      const again = { fromId: following.lastId };
+      const goingOn = await StreamClient.open(environment.stack, user, session.id, again);
       await environment.stack.runtime.kill();
       await environment.stack.runtime.start();
       const last = messageId();
       await completedTurn(session, { messageId: last, gitToken: value(4), autoCommit: true });
       await refusal(session.send({ messageId: last, gitToken: value(4), autoCommit: true }));
+      await goingOn.ended(last);
+      await goingOn.close();
+      frames.push(...following.frames, ...goingOn.frames);
       return session;
     }
 
@@ -124,6 +137,15 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       const finds = environment.stack.replies.flatMap((reply) =>
         findInText("reply", reply, needles).map((find) => find.needle),
       );
+      assert.deepEqual(finds, []);
+    });
+
+    test("no frame of the stream holds a token", () => {
+      const types = new Set(frames.map((frame) => frame.streamEventType));
+      for (const type of ["cloud.message.failed", "preparing", "kilocode", "connected"]) {
+        assert.ok(types.has(type), type);
+      }
+      const finds = frames.flatMap((frame) => findInText("frame", JSON.stringify(frame), needles));
       assert.deepEqual(finds, []);
     });
 
