@@ -48,18 +48,9 @@ impl Segment {
     ) -> io::Result<()> {
         let path = path(directory, self.first);
         let content = fs::read(&path)?;
-        for line in content.split_inclusive(|byte| *byte == b'\n') {
-            let event = line
-                .strip_suffix(b"\n")
-                .and_then(|line| serde_json::from_slice::<JournalEvent>(line).ok())
-                .filter(|event| event.seq.get() == self.next);
-            let Some(event) = event else {
-                break;
-            };
-            seen(&event);
-            self.next += 1;
-            self.bytes += line.len() as u64;
-        }
+        let (events, bytes) = decode(&content, self.next, &mut seen);
+        self.next += events;
+        self.bytes += bytes;
         if self.bytes < content.len() as u64 {
             tracing::warn!(
                 bytes = content.len() as u64 - self.bytes,
@@ -72,6 +63,25 @@ impl Segment {
         self.synced = self.bytes;
         Ok(())
     }
+}
+
+/// Shows every event of a segment's content, up to the first line that is torn, damaged or out of order. Returns how
+/// many events there are, and the bytes that they take.
+pub fn decode(content: &[u8], first: u64, mut seen: impl FnMut(&JournalEvent)) -> (u64, u64) {
+    let (mut events, mut bytes) = (0, 0);
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        let event = line
+            .strip_suffix(b"\n")
+            .and_then(|line| serde_json::from_slice::<JournalEvent>(line).ok())
+            .filter(|event| Some(event.seq.get()) == first.checked_add(events));
+        let Some(event) = event else {
+            break;
+        };
+        seen(&event);
+        events += 1;
+        bytes += line.len() as u64;
+    }
+    (events, bytes)
 }
 
 /// The segments of a folder, oldest first, not loaded.

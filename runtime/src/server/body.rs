@@ -70,7 +70,11 @@ fn too_large_or_broken(error: &axum::Error, bounds: Bounds) -> Error {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+/// Reads a body that has arrived whole.
+///
+/// # Errors
+/// One that names the field.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

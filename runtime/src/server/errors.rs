@@ -23,6 +23,11 @@ impl Error {
         }
     }
 
+    /// The sentence, without the code.
+    pub fn into_message(self) -> String {
+        self.message
+    }
+
     /// A field is not allowed.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(RuntimeErrorCode::InvalidRequest, message)

@@ -14,10 +14,19 @@ use axum::middleware;
 use axum::routing::{delete, get, post, put};
 use cloud_agent_wire::Secret;
 use cloud_agent_wire::routes::{CLAIM, HEALTH, template};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::session::Registry;
+
+/// Reads a JSON body that has arrived whole.
+///
+/// # Errors
+/// The sentence that the caller is answered with.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    body::parse(bytes).map_err(errors::Error::into_message)
+}
 
 /// What every handler shares.
 pub struct App {
