@@ -22,6 +22,7 @@ mod group;
 mod journal;
 mod limits;
 mod process;
+mod readings;
 mod redact;
 mod secret_forms;
 mod serve;

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use cloud_agent_wire::{Credential, Secret};
 use serde_json::Value;
 
-use crate::git::url_encoding::encode_userinfo;
 use crate::limits::{REDACTED_BYTES_MIN, REDACTED_LETTERS_MIN};
+use crate::readings::{self, SPELLING_BYTES_MAX, without_controls};
 use crate::secret_forms::SecretForms;
 
 /// Stands where a secret stood.
@@ -18,12 +19,25 @@ pub const REDACTED: &str = "[redacted]";
 /// Lines of a secret of several lines that are shorter than this are left alone: `}` is no secret.
 const SECRET_LINE_BYTES_MIN: usize = 16;
 
+/// Values that are longer than this are looked for as they are, but not in base64 and hexadecimal: they are documents,
+/// and every further form costs their size again.
+const ENCODED_BYTES_MAX: usize = 4 * 1024;
+
 /// Knows the secrets of a session in every form in which they may turn up.
 pub struct Redactor {
     /// Forms of the credentials, which are never shown.
-    credentials: SecretForms,
+    credentials: Forms,
     /// Forms of the credentials and of the values of variables.
-    all: SecretForms,
+    all: Forms,
+}
+
+/// How secrets look in a text.
+#[derive(Default)]
+struct Forms {
+    /// Themselves, and as hexadecimal digits.
+    plain: SecretForms,
+    /// As base64, without the characters at both ends that depend on what stands around the secret.
+    base64: SecretForms,
 }
 
 impl Redactor {
@@ -32,35 +46,29 @@ impl Redactor {
         credentials: impl IntoIterator<Item = &'a Credential>,
         values: impl IntoIterator<Item = &'a Secret>,
     ) -> Self {
-        let mut forms = Vec::new();
+        let mut secrets: Vec<String> = Vec::new();
         for credential in credentials {
-            let token = credential.token.expose();
-            add_forms(&mut forms, token);
-            if token.len() >= REDACTED_BYTES_MIN {
-                let pair = format!("{}:{token}", credential.username);
-                let encodings = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];
-                forms.extend(encodings.iter().map(|encoding| encoding.encode(&pair)));
-            }
+            secrets.push(credential.token.expose().to_owned());
         }
-        let credentials = SecretForms::new(forms.iter().cloned());
+        let credentials = Forms::new(&secrets);
         for value in values {
-            add_value(&mut forms, value.expose());
+            add_value(&mut secrets, value.expose());
         }
         Self {
             credentials,
-            all: SecretForms::new(forms),
+            all: Forms::new(&secrets),
         }
     }
 
     /// Length in bytes of the longest form: so much more of a line must be read than is kept.
     pub fn longest(&self) -> usize {
-        self.all.longest()
+        self.all.longest() * SPELLING_BYTES_MAX
     }
 
     /// A line of text without secrets and without anything that steers a terminal.
     pub fn text(&self, line: &str) -> String {
         let replaced = replace(&self.all, line);
-        replace(&self.all, &strip_controls(&replaced)).into_owned()
+        replace(&self.all, &without_controls(&replaced)).into_owned()
     }
 
     /// A line that is a JSON object, without secrets; `None` when it is not one.
@@ -86,7 +94,11 @@ impl Redactor {
 
     fn replace_in(&self, value: &mut Value) {
         match value {
-            Value::String(text) => *text = self.string(text),
+            Value::String(text) => {
+                if let Cow::Owned(replaced) = replace(&self.all, text) {
+                    *text = replaced;
+                }
+            }
             Value::Array(items) => items.iter_mut().for_each(|item| self.replace_in(item)),
             Value::Object(fields) => {
                 let old = std::mem::take(fields);
@@ -104,21 +116,81 @@ impl Redactor {
             Value::Null | Value::Bool(_) => {}
         }
     }
+}
 
-    /// A string keeps its control characters, unless they hide a secret.
-    fn string(&self, text: &str) -> String {
-        let replaced = replace(&self.all, text);
-        if text.contains(char::is_control) {
-            let stripped = strip_controls(&replaced);
-            if let Cow::Owned(revealed) = replace(&self.all, &stripped) {
-                return revealed;
+impl Forms {
+    fn new(secrets: &[String]) -> Self {
+        let long_enough = |secret: &&String| secret.len() >= REDACTED_BYTES_MIN;
+        let secrets = || secrets.iter().filter(long_enough);
+        let encoded = || secrets().filter(|secret| secret.len() <= ENCODED_BYTES_MAX);
+        let hexadecimal = encoded().flat_map(|secret| {
+            let digits = |format: fn(u8) -> String| secret.bytes().map(format).collect::<String>();
+            [
+                digits(|byte| format!("{byte:02x}")),
+                digits(|byte| format!("{byte:02X}")),
+            ]
+        });
+        Self {
+            plain: SecretForms::new(secrets().cloned().chain(hexadecimal)),
+            base64: SecretForms::new(encoded().flat_map(|secret| base64_forms(secret))),
+        }
+    }
+
+    fn longest(&self) -> usize {
+        self.plain.longest().max(self.base64.longest())
+    }
+
+    /// Where a text holds a form, in whatever reading, in order. Places that overlap are one.
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let mut places = Vec::new();
+        for reading in readings::all(text) {
+            let plain = self.plain.find(&reading.bytes).into_iter();
+            let base64 = self.base64.find(&reading.bytes).into_iter();
+            let base64 = base64.map(|place| with_ends(&reading.bytes, place));
+            places.extend(plain.chain(base64).map(|place| reading.source(&place)));
+        }
+        places.sort_unstable_by_key(|place| (place.start, place.end));
+        let mut merged: Vec<Range<usize>> = Vec::new();
+        for place in places {
+            match merged.last_mut() {
+                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
+                _ => merged.push(place),
             }
         }
-        replaced.into_owned()
+        merged
     }
 }
 
-fn replace<'t>(forms: &SecretForms, text: &'t str) -> Cow<'t, str> {
+/// A secret in both alphabets of base64, at each of the three places that it can have among what else is encoded.
+fn base64_forms(secret: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for encoding in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+        for offset in 0..3 {
+            let padded = [&vec![0; offset], secret.as_bytes()].concat();
+            let encoded = encoding.encode(&padded);
+            let begin = if offset == 0 { 0 } else { BASE64_QUANTUM };
+            let end = padded.len() / 3 * BASE64_QUANTUM;
+            forms.extend(encoded.get(begin..end).map(str::to_owned));
+        }
+    }
+    forms
+}
+
+/// Characters that base64 makes of three bytes.
+const BASE64_QUANTUM: usize = 4;
+
+/// A place of base64 with the characters at both ends that also hold bits of the secret.
+fn with_ends(text: &[u8], place: Range<usize>) -> Range<usize> {
+    let is_base64 = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+    let before = text.get(..place.start).unwrap_or_default();
+    let before = before.iter().rev().take(BASE64_QUANTUM);
+    let after = text.get(place.end..).unwrap_or_default();
+    let after = after.iter().take(BASE64_QUANTUM);
+    let start = place.start - before.take_while(is_base64).count();
+    start..place.end + after.take_while(is_base64).count()
+}
+
+fn replace<'t>(forms: &Forms, text: &'t str) -> Cow<'t, str> {
     let places = forms.find(text);
     let replaced = if places.is_empty() {
         Cow::Borrowed(text)
@@ -144,31 +216,20 @@ fn is_json(line: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
 }
 
-fn add_forms(forms: &mut Vec<String>, secret: &str) {
-    if secret.len() < REDACTED_BYTES_MIN {
-        return;
-    }
-    forms.push(secret.to_owned());
-    forms.push(encode_userinfo(secret));
-    let quoted = Value::from(secret).to_string();
-    if let Some(escaped) = quoted.get(1..quoted.len().saturating_sub(1)) {
-        forms.push(escaped.to_owned());
-    }
-}
-
 /// Adds the value of a variable, unless it could be an ordinary word.
-fn add_value(forms: &mut Vec<String>, value: &str) {
+fn add_value(secrets: &mut Vec<String>, value: &str) {
     let is_word = value.bytes().all(|byte| byte.is_ascii_alphabetic());
     if is_word && value.len() < REDACTED_LETTERS_MIN {
         return;
     }
-    add_forms(forms, value);
+    secrets.push(value.to_owned());
     if value.contains('\n') {
-        for line in value.lines().map(str::trim) {
-            if line.len() >= SECRET_LINE_BYTES_MIN {
-                add_forms(forms, line);
-            }
-        }
+        let lines = value.lines().map(str::trim);
+        secrets.extend(
+            lines
+                .filter(|line| line.len() >= SECRET_LINE_BYTES_MIN)
+                .map(str::to_owned),
+        );
     }
 }
 
@@ -201,36 +262,6 @@ fn strip_userinfo(text: &str) -> Option<String> {
     found.then_some(result)
 }
 
-/// Removes escape sequences and control characters except the tab.
-fn strip_controls(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        if character == '\u{1b}' {
-            match characters.next() {
-                // A control sequence ends with a byte from @ to ~, an operating system command with BEL or ESC.
-                Some('[') => {
-                    while characters
-                        .next()
-                        .is_some_and(|next| !matches!(next, '@'..='~'))
-                    {}
-                }
-                Some(']') => {
-                    while characters
-                        .next()
-                        .is_some_and(|next| !matches!(next, '\u{7}' | '\u{1b}'))
-                    {
-                    }
-                }
-                _ => {}
-            }
-        } else if character == '\t' || !character.is_control() {
-            result.push(character);
-        }
-    }
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use cloud_agent_wire::{Credential, Secret};
@@ -261,7 +292,7 @@ mod tests {
             ("a t0k%2Fn%22%5Cq%401 b".to_owned(), "a [redacted] b"),
             (
                 "eC1hY2Nlc3MtdG9rZW46dDBrL24iXHFAMQ==".to_owned(),
-                "[redacted]",
+                "eC1hY2Nlc3MtdG9r[redacted]",
             ),
             ("value-of-a-variable".to_owned(), "[redacted]"),
             ("MIIabcdefghijklmnopqrstuvwxyz".to_owned(), "[redacted]"),

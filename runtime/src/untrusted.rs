@@ -8,7 +8,9 @@ use cloud_agent_wire::{AllowedHosts, Credential, GitUrl, PutWorkspace, Secret};
 use crate::git::config_file::ConfigFile;
 use crate::git::{credential_helper, plan};
 use crate::journal;
+use crate::limits::TEXT_LINE_BYTES_MAX;
 use crate::redact::Redactor;
+use crate::turn::lines::LineSplitter;
 use crate::workspace::origin::Origin;
 use crate::workspace::spec::Spec;
 
@@ -95,6 +97,23 @@ pub fn redacted(tokens: &[&str], values: &[&str], line: &str) -> (String, Option
         .collect();
     let redactor = Redactor::new(&credentials, &values);
     (redactor.text(line), redactor.json(line))
+}
+
+/// The lines of what a child prints in these pieces, without a secret.
+#[must_use]
+pub fn redacted_lines(token: &str, pieces: &[&[u8]]) -> Vec<String> {
+    let redactor = Redactor::new([&credential("x-access-token", token)], []);
+    let mut splitter = LineSplitter::default();
+    let kept = TEXT_LINE_BYTES_MAX + redactor.longest();
+    let mut lines: Vec<_> = pieces
+        .iter()
+        .flat_map(|piece| splitter.feed(piece, kept))
+        .collect();
+    lines.extend(splitter.finish());
+    let texts = lines
+        .iter()
+        .map(|line| String::from_utf8_lossy(&line.bytes));
+    texts.map(|text| redactor.text(&text)).collect()
 }
 
 fn credential(username: &str, token: &str) -> Credential {

@@ -23,8 +23,8 @@ use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_RESERVED, JOURNAL_SEGMENT_B
 use crate::store::files::{self, lock};
 
 pub use reader::Reader;
-pub use segment::decode;
 use segment::Segment;
+pub use segment::decode;
 
 /// Why an event was not appended.
 #[derive(Debug)]
