@@ -10,6 +10,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 
+use crate::children;
+
 /// A child's process group, which is killed when this value goes away.
 ///
 /// The child is collected through it, so that no signal goes to a number that the system has given to another
@@ -66,8 +68,12 @@ impl Group {
     pub async fn wait(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
         drop(self.ended.readable().await?);
         self.kill();
-        self.leader = None;
-        child.wait().await
+        let leader = self.leader.take();
+        let status = child.wait().await;
+        if let Some(leader) = leader {
+            children::forget(leader);
+        }
+        status
     }
 
     /// The leader is named as well: it may have gone over to another group. Processes that are gone already are the
@@ -83,5 +89,8 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+        if let Some(leader) = self.leader {
+            children::forget(leader);
+        }
     }
 }

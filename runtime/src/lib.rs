@@ -14,6 +14,7 @@
 //! it could run.
 
 mod agent_environment;
+mod children;
 mod clock;
 mod config;
 mod context;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use crate::children;
 use crate::group::Group;
 use crate::limits::{CAPTURED_BYTES_MAX, PIPE_GRACE};
 
@@ -117,7 +118,7 @@ pub fn spawn(job: &Job) -> io::Result<(Child, Group)> {
     if let Some(user) = job.user {
         command.uid(user).gid(user);
     }
-    let child = command.spawn()?;
+    let child = children::start(&mut command)?;
     let group = Group::of(&child)?;
     Ok((child, group))
 }

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::children;
 use crate::config::{Config, ConfigError};
 use crate::context::Context;
 use crate::git::version::{self, Version};
@@ -100,7 +101,7 @@ fn harden(has_agent_user: bool) -> io::Result<()> {
         },
     )?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    Ok(())
+    children::inherit()
 }
 
 fn context(config: Config) -> Result<Arc<Context>, Failed> {
@@ -153,6 +154,11 @@ async fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<()> {
     writeln!(stdout, "workspace-runtime listening on http://{address}")?;
     stdout.flush()?;
 
+    tokio::spawn(async {
+        if let Err(error) = children::collect_always().await {
+            tracing::error!(error = %error, "inherited processes are not collected");
+        }
+    });
     let router = app.router();
     let (stopped, wait_for_stop) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, router).with_graceful_shutdown(async {

@@ -1,12 +1,19 @@
 //! Processes that have left their group, or were left behind by an earlier runtime.
+//!
+//! Everything of a session carries its name in the environment. What has cleared its environment as well is found once
+//! its parent has ended, since this process inherits it then.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cloud_agent_wire::StoreId;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
+use crate::children;
 use crate::context::Context;
 use crate::process::{SESSION_MARKER, STORE_MARKER};
 use crate::store::paths::SessionPaths;
@@ -15,20 +22,76 @@ use crate::store::paths::SessionPaths;
 const ROUNDS: u32 = 100;
 const WAIT: Duration = Duration::from_millis(10);
 
+/// Work of sessions that is going on: the session, and when the work began in ticks of the machine's clock.
+static WORK: Mutex<BTreeMap<u64, (String, u64)>> = Mutex::new(BTreeMap::new());
+static NEXT_WORK: AtomicU64 = AtomicU64::new(0);
+
+/// Work of a session that starts processes, while this value lives. What has no name is not killed for one session as
+/// long as it could be another's.
+pub struct Work(u64);
+
+impl Work {
+    /// Work of a session begins.
+    pub fn begin(paths: &SessionPaths) -> Self {
+        let id = NEXT_WORK.fetch_add(1, Ordering::Relaxed);
+        let entry = (paths.session_id().to_owned(), now());
+        with_work(|work| work.insert(id, entry));
+        Self(id)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        with_work(|work| work.remove(&self.0));
+    }
+}
+
+fn with_work<T>(look: impl FnOnce(&mut BTreeMap<u64, (String, u64)>) -> T) -> T {
+    look(&mut WORK.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// When the oldest work of another session began.
+fn oldest_other(session: &str) -> Option<u64> {
+    with_work(|work| {
+        let others = work.values().filter(|(other, _)| other != session);
+        others.map(|(_, began)| *began).min()
+    })
+}
+
+/// Ticks since the machine was started, as `/proc` counts them for programs.
+fn now() -> u64 {
+    const TICKS_PER_SECOND: u64 = 100;
+    const NANOSECONDS_PER_TICK: u64 = 1_000_000_000 / TICKS_PER_SECOND;
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds * TICKS_PER_SECOND + nanoseconds / NANOSECONDS_PER_TICK
+}
+
 /// Kills every process that an earlier process on this store started and left behind, and everything that runs as
 /// `agent`, a user that nobody else may use. Blocks.
 ///
 /// The caller holds the store's lock: nobody else can be using it.
 pub fn kill_leftovers(store: &StoreId, agent: Option<u32>) -> usize {
     let store = marker(STORE_MARKER, store.as_str());
-    kill_all(|process| process.carries(&[&store]) || agent.is_some_and(|user| process.is_of(user)))
+    kill_all(|process, _| {
+        process.carries(&[&store]) || agent.is_some_and(|user| process.is_of(user))
+    })
 }
 
-/// Kills every process of a session's agent and setup commands, wherever it has gone.
+/// Kills every process of a session's agent and setup commands, wherever it has gone, and every inherited process that
+/// hides its name and cannot belong to another session.
 pub async fn kill_session(context: &Context, paths: &SessionPaths) {
     let store = marker(STORE_MARKER, context.store.id().as_str());
     let session = marker(SESSION_MARKER, paths.session_id());
-    let work = move || kill_all(|process| process.carries(&[&store, &session]));
+    let oldest_other = oldest_other(paths.session_id());
+    let work = move || {
+        let is_older = |process: &Process| oldest_other.is_none_or(|began| process.started < began);
+        kill_all(|process, is_inherited| {
+            process.carries(&[&store, &session])
+                || (is_inherited && is_older(process) && !process.carries(&[&store]))
+        })
+    };
     // The work does not fail.
     let killed = tokio::task::spawn_blocking(work).await.unwrap_or_default();
     if killed > 0 {
@@ -47,7 +110,7 @@ fn marker(name: &str, value: &str) -> Vec<u8> {
 
 /// Kills the processes that are meant, with everything that they started, until there are none. Returns how many
 /// there were.
-fn kill_all(is_meant: impl Fn(&Process) -> bool) -> usize {
+fn kill_all(is_meant: impl Fn(&Process, bool) -> bool) -> usize {
     let mut killed = HashSet::new();
     for round in 0..ROUNDS {
         let found = find(&is_meant);
@@ -64,24 +127,26 @@ fn kill_all(is_meant: impl Fn(&Process) -> bool) -> usize {
             }
         }
     }
+    if !killed.is_empty() {
+        children::collect();
+    }
     killed.len()
 }
 
-fn find(is_meant: impl Fn(&Process) -> bool) -> Vec<Pid> {
+fn find(is_meant: impl Fn(&Process, bool) -> bool) -> Vec<Pid> {
     let own = rustix::process::getpid();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes: Vec<Process> = entries
-        .filter_map(|entry| Process::read(entry.file_name().to_str()?.parse().ok()?))
-        .filter(|process| process.pid != own)
+    let processes: Vec<(Process, bool)> = children::look()
+        .into_iter()
+        .filter(|(process, _)| process.pid != own && !process.has_ended)
         .collect();
     let mut meant: HashSet<Pid> = processes
         .iter()
-        .filter(|process| is_meant(process))
-        .map(|process| process.pid)
+        .filter(|(process, is_inherited)| is_meant(process, *is_inherited))
+        .map(|(process, _)| process.pid)
         .collect();
     loop {
         let before = meant.len();
-        for process in &processes {
+        for (process, _) in &processes {
             if process.parent.is_some_and(|parent| meant.contains(&parent)) {
                 meant.insert(process.pid);
             }
@@ -92,24 +157,43 @@ fn find(is_meant: impl Fn(&Process) -> bool) -> Vec<Pid> {
     }
 }
 
-/// A process that has not ended.
-struct Process {
-    pid: Pid,
-    parent: Option<Pid>,
+/// A process.
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent.
+    pub parent: Option<Pid>,
+    /// Whether it has ended and only waits to be collected.
+    pub has_ended: bool,
+    /// When it was started, in ticks since the machine was.
+    started: u64,
 }
 
+/// Words of `/proc/PID/stat` between the parent and the time of the start.
+const WORDS_BEFORE_START: usize = 17;
+
 impl Process {
+    /// All processes that there are.
+    pub fn all() -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| Self::read(entry.file_name().to_str()?.parse().ok()?))
+            .collect()
+    }
+
     fn read(pid: i32) -> Option<Self> {
-        // `pid (name) state parent …`; the name may hold anything.
+        // `pid (name) state parent … start …`; the name may hold anything.
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
         let (_, rest) = stat.rsplit_once(')')?;
         let mut words = rest.split_whitespace();
         let state = words.next()?;
         let parent = words.next()?.parse().ok().and_then(Pid::from_raw);
-        (!matches!(state, "Z" | "X")).then_some(Self {
+        Some(Self {
             pid: Pid::from_raw(pid)?,
             parent,
+            has_ended: matches!(state, "Z" | "X"),
+            started: words.nth(WORDS_BEFORE_START)?.parse().ok()?,
         })
     }
 

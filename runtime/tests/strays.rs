@@ -15,6 +15,9 @@ use support::{Folder, files_with, processes_of, until};
 /// Leaves something in a session of its own that prints and writes until it is killed.
 const ESCAPE: &str = "rm -f stray; setsid sh -c 'while :; do echo stray; date > stray; sleep 0.05; done' & while [ ! -e stray ]; do sleep 0.05; done; echo up";
 
+/// Leaves something that nothing names, neither its group nor its environment, and that holds the agent's pipes.
+const HIDDEN: &str = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > $0/hidden; while :; do echo late; sleep 0.05; done' $1 & while [ ! -s $1/hidden ]; do sleep 0.05; done";
+
 struct Scene {
     server: GitServer,
     runtime: Runtime,
@@ -24,7 +27,15 @@ struct Scene {
 }
 
 impl Scene {
+    /// A session whose agent runs.
     async fn start(agent: &str, env: &[(&str, &str)]) -> Self {
+        let scene = Self::begin(agent, env).await;
+        scene.runtime.put_turn(1, 1, 1, json!({})).await;
+        scene
+    }
+
+    /// A session whose workspace is being prepared.
+    async fn begin(agent: &str, env: &[(&str, &str)]) -> Self {
         let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
         let (agent, host) = (script(agent, folder.path()), server.host());
         let own = [
@@ -37,7 +48,6 @@ impl Scene {
         runtime
             .put_workspace(workspace(&server.url("r"), 1, &token))
             .await;
-        runtime.put_turn(1, 1, 1, json!({})).await;
         Self {
             server,
             runtime,
@@ -52,6 +62,13 @@ impl Scene {
             processes_of(&self.runtime.store).is_empty()
         })
         .await;
+    }
+
+    /// Whether the process that nothing names still runs. A zombie only waits to be collected.
+    fn hidden_runs(&self) -> bool {
+        let pid = std::fs::read_to_string(self.folder.path().join("hidden")).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
     }
 
     async fn delete(&self) -> StatusCode {
@@ -109,11 +126,53 @@ async fn an_agent_in_the_group_of_its_child_is_interrupted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_ends_although_somebody_unknown_goes_on_printing() {
-    let hidden = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'touch $0/hidden; while [ ! -e $0/gate ]; do echo late; sleep 0.05; done' $1 & while [ ! -e $1/hidden ]; do sleep 0.05; done";
-    let scene = Scene::start(hidden, &[]).await;
+    let scene = Scene::start(HIDDEN, &[]).await;
     let events = scene.runtime.wait_for("complete", 1).await;
     assert_eq!(types(&events)[..2], ["ready", "output"]);
+    until("the hidden process is gone", || !scene.hidden_runs()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_be_another_sessions_outlives_a_turn_but_not_the_other_one() {
+    // The agent of the second session stays until it finds a gate.
+    let agent = format!(
+        "read line; case $line in *'prompt 1'*) {HIDDEN};; *) while [ ! -e $1/gate ]; do sleep 0.05; done;; esac"
+    );
+    let scene = Scene::begin(&agent, &[]).await;
+    let other = SESSION.replace('0', "1");
+    let path = format!("/v1/sessions/{other}");
+    let body = workspace(&scene.server.url("r"), 1, &scene.token);
+    let call = |method, path: String, body| {
+        let runtime = &scene.runtime;
+        async move { runtime.call(method, &path, body).await }
+    };
+    call(Method::PUT, format!("{path}/workspace"), Some(body)).await;
+    let turn = json!({
+        "submission": 2,
+        "generation": 1,
+        "intent": {
+            "turn": { "type": "prompt", "messageId": message(2), "prompt": "prompt 2" },
+            "agent": { "mode": "code", "model": "none" },
+            "finalization": {},
+        },
+    });
+    call(
+        Method::PUT,
+        format!("{path}/turns/{}", message(2)),
+        Some(turn),
+    )
+    .await;
+    until("the other session works", || {
+        let log = scene.runtime.log();
+        log.lines()
+            .any(|line| line.contains("the turn starts") && line.contains(&other))
+    })
+    .await;
+    scene.runtime.put_turn(1, 1, 1, json!({})).await;
+    scene.runtime.wait_for("complete", 1).await;
+    assert!(scene.hidden_runs(), "it could be the other session's");
     std::fs::write(scene.folder.path().join("gate"), "").expect("the folder is there");
+    until("the hidden process is gone", || !scene.hidden_runs()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ use crate::limits::{INTERRUPT_GRACE, JSON_LINE_BYTES_MAX, PIPE_BYTES_MAX, PIPE_G
 use crate::process::{Job, feed, spawn};
 use crate::session::Secrets;
 use crate::store::files;
-use crate::strays::kill_session;
+use crate::strays::{Work, kill_session};
 
 /// How the agent ended.
 pub enum AgentEnd {
@@ -35,6 +35,7 @@ pub enum AgentEnd {
 
 /// Runs the agent to its end.
 pub async fn run(turn: &Turn<'_>) -> AgentEnd {
+    let work = Work::begin(&turn.session.paths);
     let (mut child, mut group) = match start(turn).await {
         Ok(started) => started,
         Err(error) => {
@@ -58,6 +59,7 @@ pub async fn run(turn: &Turn<'_>) -> AgentEnd {
         group.end(&mut child, INTERRUPT_GRACE).await;
     }
     // Whatever the agent left running ends with it.
+    drop(work);
     kill_session(&turn.session.context, &turn.session.paths).await;
     let Some(status) = status else {
         pumps.abandon().await;

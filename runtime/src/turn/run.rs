@@ -12,7 +12,7 @@ use super::publish;
 use crate::git::run::StepError;
 use crate::journal::AppendError;
 use crate::session::Session;
-use crate::strays::kill_session;
+use crate::strays::{Work, kill_session};
 use crate::workspace::branch;
 use crate::workspace::prepare::Ready;
 use crate::workspace::spec::Spec;
@@ -112,7 +112,9 @@ impl Turn<'_> {
             AgentEnd::Done => {}
         }
         if self.intent.finalization.auto_commit == Some(true) {
+            let work = Work::begin(&self.session.paths);
             let published = publish::publish(self).await;
+            drop(work);
             kill_session(&self.session.context, &self.session.paths).await;
             match published {
                 Ok(()) => {}

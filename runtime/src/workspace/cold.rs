@@ -24,7 +24,7 @@ use crate::store::files::{self, Durability};
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, WorkspaceRecord};
 use crate::store::removal::remove_directory;
-use crate::strays::kill_session;
+use crate::strays::{Work, kill_session};
 
 /// Clones, checks the branch out, puts the credential into force and runs the setup commands.
 ///
@@ -180,7 +180,9 @@ async fn run_setup_commands(preparation: &Preparation<'_>) -> Result<(), StepErr
         return Ok(());
     }
     reporter.step(PrepareStep::Setup);
+    let work = Work::begin(paths);
     let result = run_each(preparation).await;
+    drop(work);
     kill_session(context, paths).await;
     result
 }
