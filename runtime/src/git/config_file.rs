@@ -58,6 +58,17 @@ impl ConfigFile {
         }
     }
 
+    /// Takes out every entry and every comment whose text `is_meant`.
+    pub fn drop_texts(&mut self, is_meant: impl Fn(&str) -> bool) {
+        for piece in &mut self.pieces {
+            if let Piece::Entry { raw, .. } | Piece::Other { raw } = piece
+                && is_meant(raw)
+            {
+                *piece = Piece::Added { raw: String::new() };
+            }
+        }
+    }
+
     /// Takes out every section whose subsection `is_meant`, with all its entries.
     pub fn drop_sections(&mut self, is_meant: impl Fn(&str) -> bool) {
         let mut dropping = false;

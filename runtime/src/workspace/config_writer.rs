@@ -43,6 +43,18 @@ pub fn write(repo: &Path, origin: &Origin<'_>, owner: u32) -> io::Result<()> {
     nested_configs::refresh(&writer, &git, origin)
 }
 
+/// Writes the credential helper into the configuration of the agent's home, which repositories beside the workspace
+/// read as well: submodules, while they are cloned. Blocks.
+///
+/// # Errors
+/// Those of the file system, and a [`WorkspaceFault`] when the agent has put something else there.
+pub fn write_home(home: &Path, origin: &Origin<'_>, owner: u32) -> io::Result<()> {
+    let writer = Writer { owner };
+    let folder = writer.enter(CWD, home)?;
+    let edit = |text: &str| origin.rewrite_home(text);
+    writer.replace_read(&folder, ".gitconfig", edit, Writer::read_or_empty)
+}
+
 /// Removes the workspace's configuration, which may hold a credential, without following links. One that cannot be
 /// there is as good. Blocks.
 ///
@@ -53,19 +65,6 @@ pub fn remove(repo: &Path, owner: u32) -> io::Result<()> {
         return Ok(());
     };
     for name in ["config", "config.lock", "config.worktree"] {
-        remove_file(&git, name)?;
-    }
-    Ok(())
-}
-
-/// Removes the locks on the index and on `HEAD` that a git command which was killed has left. Nothing of the session
-/// may be running.
-///
-/// # Errors
-/// Those of the file system.
-pub fn remove_locks(repo: &Path, owner: u32) -> io::Result<()> {
-    let git = (Writer { owner }).enter_git(repo)?;
-    for name in ["index.lock", "HEAD.lock"] {
         remove_file(&git, name)?;
     }
     Ok(())
@@ -101,7 +100,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    fn enter_git(&self, repo: &Path) -> io::Result<OwnedFd> {
+    /// Touches files of this owner, and of the runtime's own user.
+    pub(super) fn of(owner: u32) -> Self {
+        Self { owner }
+    }
+
+    pub(super) fn enter_git(&self, repo: &Path) -> io::Result<OwnedFd> {
         let repo = self.enter(CWD, repo)?;
         self.enter(repo, Path::new(".git")).map_err(|error| {
             if is_link_or_file(&error) {
@@ -153,6 +157,14 @@ impl Writer {
         Ok(Text::decode(content))
     }
 
+    /// Reads a configuration; one that is not there is empty.
+    fn read_or_empty(&self, folder: &OwnedFd, name: &str) -> io::Result<Text> {
+        match self.read(folder, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Text::decode(Vec::new())),
+            result => result,
+        }
+    }
+
     /// Edits a configuration. One that is right already is not touched, so that a lock does not matter to it.
     pub(super) fn replace(
         &self,
@@ -160,16 +172,27 @@ impl Writer {
         name: &str,
         edit: impl Fn(&str) -> Result<String, InvalidConfig>,
     ) -> io::Result<()> {
+        self.replace_read(folder, name, edit, Self::read)
+    }
+
+    /// Edits a configuration that `read` reads.
+    fn replace_read(
+        &self,
+        folder: &OwnedFd,
+        name: &str,
+        edit: impl Fn(&str) -> Result<String, InvalidConfig>,
+        read: impl Fn(&Self, &OwnedFd, &str) -> io::Result<Text>,
+    ) -> io::Result<()> {
         let edited = |old: &Text| {
             edit(&old.text).map_err(|_| fault("a git configuration is not one that git could read"))
         };
-        let old = self.read(folder, name)?;
+        let old = read(self, folder, name)?;
         if edited(&old)? == old.text {
             return Ok(());
         }
         let lock_name = format!("{name}.lock");
         let lock = take_lock(folder, &lock_name)?;
-        let result = self.read(folder, name).and_then(|old| {
+        let result = read(self, folder, name).and_then(|old| {
             let text = edited(&old)?;
             self.fill(lock, &Text { text, ..old }.encode())?;
             Ok(renameat(folder, &*lock_name, folder, name)?)

@@ -95,6 +95,10 @@ pub fn install(
         old_tokens,
     };
     config_writer::write(&paths.repo(), &origin, context.owner())?;
+    if let Err(error) = config_writer::write_home(&paths.home(), &origin, context.owner()) {
+        // Only repositories beside the workspace do without it, and what is wrong is the agent's doing.
+        tracing::warn!(error = %error, "the git configuration of the agent's home was not written");
+    }
     // Last: until here the file names the token that the workspace may hold, also for the next process.
     match credential {
         Some(credential) => credential_file::write(&paths.credential(), credential, None),

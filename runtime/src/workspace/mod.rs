@@ -4,6 +4,7 @@ pub mod branch;
 pub mod cold;
 pub mod config_writer;
 pub mod credential;
+pub mod locks;
 mod nested_configs;
 pub mod origin;
 pub mod prepare;

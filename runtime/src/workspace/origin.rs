@@ -44,6 +44,7 @@ impl Origin<'_> {
                 self.refresh(value)
             }
         });
+        config.drop_texts(|text| self.holds_old_token(text));
         config.drop_empty("credential");
         config.drop_empty("user");
         self.write_origin(&mut config);
@@ -60,6 +61,29 @@ impl Origin<'_> {
         Ok(config.to_string())
     }
 
+    /// The configuration of the agent's home: one helper for the remote, or none. Everything else is the agent's.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] when the text is no configuration.
+    pub fn rewrite_home(&self, text: &str) -> Result<String, InvalidConfig> {
+        let mut config = ConfigFile::parse(text)?;
+        let helper = key("credential", &self.url.origin(), "helper");
+        config.edit(|key, _| {
+            if *key == helper {
+                Change::Drop
+            } else {
+                Change::Keep
+            }
+        });
+        config.drop_empty("credential");
+        if let Some(command) = self.helper {
+            // An empty helper resets the list, so that no helper of the system gets to store the credential.
+            config.append(&helper, "");
+            config.append(&helper, command);
+        }
+        Ok(config.to_string())
+    }
+
     /// The configuration of a submodule or worktree: only what holds a credential of the remote changes.
     ///
     /// # Errors
@@ -68,6 +92,7 @@ impl Origin<'_> {
         let mut config = ConfigFile::parse(text)?;
         config.drop_sections(|subsection| self.holds_old_token(subsection));
         config.edit(|_, value| self.refresh(value));
+        config.drop_texts(|text| self.holds_old_token(text));
         Ok(config.to_string())
     }
 
@@ -264,6 +289,32 @@ mod tests {
         let today = "\turl = \"https://x-access-token:token2@h/s.git\"\n";
         let expected = format!("[remote \"origin\"]\n{today}[submodule \"s\"]\n{today}{others}");
         assert_eq!(origin.refresh_nested(&text).expect("it is valid"), expected);
+    }
+
+    #[test]
+    fn a_home_gets_one_helper_and_keeps_the_rest() {
+        let url = url();
+        let origin = Origin {
+            url: &url,
+            in_url: None,
+            helper: Some("/bin/runtime git-credential"),
+            author: None,
+            token: None,
+            old_tokens: &[],
+        };
+        let ours = "[credential \"https://h\"]\n\thelper = \"\"\n[credential \"https://h\"]\n\thelper = \"/bin/runtime git-credential\"\n";
+        let own = "[credential]\n\thelper = store\n[alias]\n\tx = y\n";
+        for before in ["", own] {
+            let once = origin.rewrite_home(before).expect("it is valid");
+            assert_eq!(once, format!("{before}{ours}"));
+            assert_eq!(origin.rewrite_home(&once).expect("it is valid"), once);
+            let none = Origin {
+                helper: None,
+                ..origin
+            };
+            assert_eq!(none.rewrite_home(&once).expect("it is valid"), before);
+            assert_eq!(none.rewrite_home(before).expect("it is valid"), before);
+        }
     }
 
     #[test]
