@@ -27,6 +27,8 @@ pub fn agent_environment(
     environment.insert(SESSION_MARKER.into(), paths.session_id().into());
     environment.insert("SESSION_ATTACHMENTS".into(), paths.attachments().into());
     environment.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
+    // Where the workspace is no repository any more, git must not find one that happens to lie around the store.
+    environment.insert("GIT_CEILING_DIRECTORIES".into(), paths.base().into());
     environment.extend([context.marker()]);
     environment.into_iter().collect()
 }

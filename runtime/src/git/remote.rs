@@ -57,11 +57,14 @@ fn check(mut addresses: Vec<IpAddr>, is_development: bool) -> Result<Vec<IpAddr>
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::io::Write as _;
+    use std::net::{IpAddr, TcpListener};
+    use std::path::Path;
 
     use cloud_agent_wire::{AllowedHosts, GitUrl};
 
     use super::{ResolveError, check, resolve};
+    use crate::git::plan::{self, RemoteSettings};
 
     #[tokio::test]
     async fn a_name_is_resolved_once_and_an_address_is_not() {
@@ -77,6 +80,44 @@ mod tests {
             assert_eq!(!addresses.is_empty(), is_name);
             assert!(addresses.iter().all(IpAddr::is_loopback));
         }
+    }
+
+    /// A name may resolve to something else by the time that git connects.
+    #[test]
+    fn git_connects_to_the_address_that_was_checked_and_to_no_other() {
+        let now = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = now.local_addr().expect("it is bound").port();
+        let checked = TcpListener::bind(("127.0.0.2", port)).expect("the port is free there too");
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = checked.accept().expect("git connects");
+            let reply = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(reply).expect("git reads");
+        });
+        let hosts = AllowedHosts::parse(&format!("localhost:{port}")).expect("it is valid");
+        let url = format!("http://localhost:{port}/r.git");
+        let url = GitUrl::parse(&url, &hosts).expect("it is allowed");
+        let settings = RemoteSettings {
+            url: &url,
+            addresses: &["127.0.0.2".parse().expect("an address")],
+            helper: None,
+            ca_file: None,
+            low_speed_seconds: 5,
+        };
+        let arguments = plan::arguments(settings.settings(), plan::list_remote(&url));
+        let output = std::process::Command::new("git")
+            .args(arguments)
+            .env_clear()
+            .envs(plan::environment(Path::new("/nonexistent"), "http"))
+            .current_dir("/")
+            .output()
+            .expect("git runs");
+        assert!(!output.status.success());
+        answering.join().expect("the checked address was asked");
+        now.set_nonblocking(true).expect("it is a socket");
+        let error = now
+            .accept()
+            .expect_err("the name's address of now was not asked");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]

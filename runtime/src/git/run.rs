@@ -131,6 +131,8 @@ impl Git<'_> {
     ) -> Job {
         let mut environment = plan::environment(&self.paths.empty(), protocol);
         environment.push(self.context.marker());
+        // A folder that is no repository is none: git must not find one that happens to lie around the store.
+        environment.push(("GIT_CEILING_DIRECTORIES".into(), self.paths.base().into()));
         Job {
             program: self.context.git.clone(),
             arguments: plan::arguments(settings, words),

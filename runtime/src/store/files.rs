@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::removal::remove_directory;
@@ -23,14 +25,29 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
     directory(path, 0o700)
 }
 
-/// Makes a folder with exactly this mode, if it is not there yet.
+/// Makes a folder with exactly this mode, if it is not there yet. A link or file in its place is removed first: it
+/// could lead what is written next to somewhere else.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
+        remove_file(path)?;
+    }
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => fs::set_permissions(path, Permissions::from_mode(mode)),
+        _ => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let folder = match openat(CWD, path, flags, Mode::empty()) {
+                Ok(folder) => File::from(folder),
+                // Its owner has forbidden reading it, which the mode below allows again.
+                Err(Errno::ACCESS) => {
+                    return fs::set_permissions(path, Permissions::from_mode(mode));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            folder.set_permissions(Permissions::from_mode(mode))
+        }
     }
 }
 
@@ -131,5 +148,33 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::directory;
+
+    #[test]
+    fn a_folder_is_never_a_link_to_another() {
+        let base = std::env::temp_dir().join(format!("files-{}", uuid::Uuid::new_v4()));
+        let (outside, path) = (base.join("outside"), base.join("folder"));
+        fs::create_dir_all(&outside).expect("they are new");
+        let mode = |path: &std::path::Path| {
+            let metadata = fs::symlink_metadata(path).expect("it is there");
+            metadata.permissions().mode() & 0o777
+        };
+        let before = mode(&outside);
+        symlink(&outside, &path).expect("it is new");
+        for wanted in [0o700, 0o711, 0o700] {
+            directory(&path, wanted).expect("it is made");
+            assert_eq!(mode(&path), wanted);
+            assert!(fs::symlink_metadata(&path).expect("it is there").is_dir());
+        }
+        assert_eq!(mode(&outside), before);
+        fs::remove_dir_all(&base).expect("the folder is there");
     }
 }

@@ -18,8 +18,9 @@ pub fn main(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
     input.read_line(&mut line)?;
     let intent: Intent = serde_json::from_str(&line)?;
     let prompt = intent.rendered();
-    // A link could lead anywhere that this process may write to.
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+    // A link could lead anywhere that this process may write to, and a pipe could take for ever.
+    let flags =
+        i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
     let mut notes = OpenOptions::new()
         .create(true)
         .append(true)

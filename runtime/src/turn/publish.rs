@@ -17,7 +17,7 @@ use crate::git::run::{Git, StepError};
 use crate::limits::WORKSPACE_GIT_GRACE;
 use crate::process::{self, Ending, Job, Outcome, SESSION_MARKER};
 use crate::store::records;
-use crate::workspace::{branch, config_writer};
+use crate::workspace::{branch, locks};
 
 /// Longest first line of a commit message in characters.
 const SUBJECT_CHARACTERS_MAX: usize = 72;
@@ -73,9 +73,15 @@ impl Publisher<'_> {
             return Err(self.git.failed(FailureSubtype::GitCheckoutConflict, detail));
         }
         self.in_workspace(&["add", "--all"], None).await?;
-        let staged = self
-            .try_in_workspace(&["diff", "--cached", "--quiet"], None)
-            .await;
+        // What the workspace's attributes and settings make of a difference does not matter.
+        let words = [
+            "diff",
+            "--cached",
+            "--quiet",
+            "--no-ext-diff",
+            "--no-textconv",
+        ];
+        let staged = self.try_in_workspace(&words, None).await;
         match staged.ending {
             Ending::Exited(0) => return Ok(false),
             Ending::Exited(1) => {}
@@ -95,7 +101,7 @@ impl Publisher<'_> {
     /// The agent and everything that it started are gone, so whatever lock is left belongs to nobody.
     fn remove_stale_locks(&self) -> Result<(), StepError> {
         let (repo, owner) = (self.git.paths.repo(), self.git.context.owner());
-        config_writer::remove_locks(&repo, owner).map_err(|error| self.git.disk_failed(&error))
+        locks::remove(&repo, owner).map_err(|error| self.git.disk_failed(&error))
     }
 
     /// The workspace's commit; `None` when it has none yet.
@@ -272,6 +278,11 @@ impl Publisher<'_> {
     async fn try_in_workspace(&self, words: &[&str], input: Option<Vec<u8>>) -> Outcome {
         let words = words.iter().map(Into::into).collect();
         let repo: PathBuf = self.git.paths.repo();
+        // Whatever the configuration says about where the repository and its files are.
+        let places = [
+            ("GIT_DIR", repo.join(".git")),
+            ("GIT_WORK_TREE", repo.clone()),
+        ];
         let job = self.git.job(plan::settings(), words, "none", repo);
         let author = &self.turn.spec.author;
         let mut environment = job.environment;
@@ -279,6 +290,7 @@ impl Publisher<'_> {
         environment.push(("HOME".into(), self.git.paths.home().into()));
         // Filters of the workspace run, and may leave something running.
         environment.push((SESSION_MARKER.into(), self.git.paths.session_id().into()));
+        environment.extend(places.map(|(name, path)| (name.into(), path.into())));
         for (name, value) in [
             ("GIT_AUTHOR_NAME", &author.name),
             ("GIT_AUTHOR_EMAIL", &author.email),
