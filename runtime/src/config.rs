@@ -27,7 +27,7 @@ pub struct Config {
     pub agent_uid: Option<u32>,
     /// `ORIGIN_CREDENTIALS`.
     pub origin_mode: OriginMode,
-    /// `DEV_ALLOWED_HOSTS`.
+    /// `DEV_ALLOWED_HOSTS`; refused when `ENVIRONMENT` is `production`.
     pub allowed_hosts: AllowedHosts,
     /// `GIT_CA_FILE`: certificates that git trusts instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -105,7 +105,10 @@ impl Config {
                 .transpose()?,
             agent_uid: agent_uid(parsed(text("AGENT_UID", UID)?, "AGENT_UID", UID)?)?,
             origin_mode: origin_mode(text("ORIGIN_CREDENTIALS", ORIGIN_MODE)?.as_deref())?,
-            allowed_hosts: parsed_hosts(text("DEV_ALLOWED_HOSTS", HOSTS)?.as_deref())?,
+            allowed_hosts: allowed_hosts(
+                text("DEV_ALLOWED_HOSTS", HOSTS)?.as_deref(),
+                is_production(text("ENVIRONMENT", ENVIRONMENT)?.as_deref())?,
+            )?,
             ca_file: ca_file(absolute(get("GIT_CA_FILE"), "GIT_CA_FILE")?)?,
             path: get("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
             deadlines: deadlines(text("RUNTIME_TEST_DEADLINES", DEADLINES)?.as_deref())?,
@@ -121,6 +124,8 @@ const COMMAND: &str = r#"must be a JSON array of strings such as ["/usr/bin/agen
 const UID: &str = "must be a user id above 0, and needs a runtime that runs as root";
 const ORIGIN_MODE: &str = "must be helper or url";
 const HOSTS: &str = "must be a comma list of host:port";
+const NO_HOSTS: &str = "must be absent in production";
+const ENVIRONMENT: &str = "must be development or production";
 const CA_FILE: &str = "must be an absolute path of a readable file";
 const DEADLINES: &str = "must be a JSON object of milliseconds";
 
@@ -196,11 +201,27 @@ fn origin_mode(text: Option<&str>) -> Result<OriginMode, ConfigError> {
     }
 }
 
-fn parsed_hosts(text: Option<&str>) -> Result<AllowedHosts, ConfigError> {
-    AllowedHosts::parse(text.unwrap_or_default()).map_err(|_| ConfigError {
+fn is_production(text: Option<&str>) -> Result<bool, ConfigError> {
+    match text {
+        Some("production") => Ok(true),
+        None | Some("development") => Ok(false),
+        Some(_) => Err(ConfigError {
+            variable: "ENVIRONMENT",
+            expected: ENVIRONMENT,
+        }),
+    }
+}
+
+fn allowed_hosts(text: Option<&str>, is_production: bool) -> Result<AllowedHosts, ConfigError> {
+    let error = |expected| ConfigError {
         variable: "DEV_ALLOWED_HOSTS",
-        expected: HOSTS,
-    })
+        expected,
+    };
+    let hosts = AllowedHosts::parse(text.unwrap_or_default()).map_err(|_| error(HOSTS))?;
+    if is_production && !hosts.is_empty() {
+        return Err(error(NO_HOSTS));
+    }
+    Ok(hosts)
 }
 
 fn ca_file(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
@@ -269,6 +290,7 @@ mod tests {
             ("AGENT_UID", "0"),
             ("ORIGIN_CREDENTIALS", "HELPER"),
             ("DEV_ALLOWED_HOSTS", "localhost"),
+            ("ENVIRONMENT", "Production"),
             ("GIT_CA_FILE", "/nonexistent/certificates.pem"),
             ("RUNTIME_TEST_DEADLINES", r#"{"unknown":1}"#),
         ] {
@@ -281,6 +303,27 @@ mod tests {
             );
             assert!(value.len() < 6 || !error.contains(value), "{error}");
         }
+    }
+
+    #[test]
+    fn private_hosts_are_refused_in_production() {
+        let hosts = ("DEV_ALLOWED_HOSTS", "127.0.0.1:8811");
+        for (environment, expected) in [
+            (
+                "production",
+                Err("DEV_ALLOWED_HOSTS must be absent in production".to_owned()),
+            ),
+            ("development", Ok(false)),
+            ("", Ok(false)),
+        ] {
+            let config = read(&[hosts, ("ENVIRONMENT", environment)]);
+            assert_eq!(
+                config.map(|config| config.allowed_hosts.is_empty()),
+                expected
+            );
+        }
+        let config = read(&[("ENVIRONMENT", "production")]).expect("it is valid");
+        assert!(config.allowed_hosts.is_empty());
     }
 
     #[test]
