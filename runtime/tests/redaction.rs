@@ -30,7 +30,14 @@ fn percent(text: &str, chosen: &[bool], is_upper: bool) -> String {
 
 fn quoted(text: &str) -> String {
     let quoted = serde_json::to_string(text).expect("text serializes");
-    quoted[1..quoted.len() - 1].to_owned()
+    let inside = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inside.expect("a text is quoted").to_owned()
+}
+
+fn every_byte(text: &str, spell: impl Fn(u8) -> String) -> String {
+    text.bytes().map(spell).collect::<Vec<_>>().concat()
 }
 
 /// Every way in which a secret is spelled by the tools of an agent.
@@ -44,24 +51,16 @@ fn spellings(token: &str, prefix: &str, chosen: &[bool]) -> Vec<String> {
         quoted(token),
         quoted(&quoted(token)),
         quoted(&percent(token, &[false], false)),
-        token.bytes().map(|byte| format!("\\u{byte:04x}")).collect(),
-        token.bytes().map(|byte| format!("{byte:02x}")).collect(),
-        token.bytes().map(|byte| format!("{byte:02X}")).collect(),
+        every_byte(token, |byte| format!("\\u{byte:04x}")),
+        every_byte(token, |byte| format!("{byte:02x}")),
+        every_byte(token, |byte| format!("{byte:02X}")),
     ];
     for engine in [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD] {
         spellings.extend([engine.encode(token), engine.encode(&pair)]);
     }
-    let middle = token.len() / 2;
-    spellings.push(format!(
-        "{}\x1b[1;31m{}",
-        &token[..middle],
-        &token[middle..]
-    ));
-    spellings.push(format!(
-        "{}\x1b]0;x\x07{}",
-        &token[..middle],
-        &token[middle..]
-    ));
+    let (start, end) = token.split_at(token.len() / 2);
+    spellings.push(format!("{start}\x1b[1;31m{end}"));
+    spellings.push(format!("{start}\x1b]0;x\x07{end}"));
     spellings
 }
 

@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { messageId, refusal } from "../../scripts/support/client.ts";
 import type { Session } from "../../scripts/support/session.ts";
@@ -159,6 +161,18 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
         assert.deepEqual(findInText(file, text, needles), []);
         assert.ok(text.includes("cloud.message."), "the events are among what was read");
       }
+    });
+
+    test("nothing that ran may leave a core file, and nothing did", () => {
+      const { pid } = environment.stack.runtime;
+      const limits = readFileSync(`/proc/${pid}/limits`, "utf8");
+      // Children inherit it.
+      assert.match(limits, /^Max core file size +0 +0 /m);
+      const names = readdirSync(environment.stack.folder, { recursive: true, encoding: "utf8" });
+      assert.deepEqual(
+        names.filter((name) => /^core(\.\d+)?$|\.(dmp|core|crash)$/.test(basename(name))),
+        [],
+      );
     });
 
     // With the URL as origin, git itself puts the token into the arguments of its helpers.

@@ -1,14 +1,12 @@
-//! A workspace whose git configuration was written by somebody hostile.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
-mod support;
+//! A workspace whose git configuration was written by somebody hostile, and links in the place of files.
 
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use support::git_server::{GitServer, git};
-use support::runtime::{Runtime, first, workspace};
-use support::{Folder, files_with};
+
+use crate::support::git_server::{GitServer, git};
+use crate::support::runtime::{Runtime, first, workspace};
+use crate::support::{Folder, files_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_runs_with_the_token_nor_diverts_it() {
@@ -131,6 +129,7 @@ async fn links_are_not_followed() {
     let events = runtime.wait_for("error", 2).await;
     let failure = &events.last().expect("there is one")["event"]["failure"];
     assert_eq!(failure["subtype"], "workspace_setup_unknown");
+    assert_eq!(failure["detail"], "a git configuration is a link");
     assert_eq!(std::fs::read_to_string(&target).expect("text"), before);
     assert!(!runtime.repo().join(".git/config.lock").exists());
 }
