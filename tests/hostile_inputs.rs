@@ -18,7 +18,7 @@ fn secret() -> String {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).expect("the system has random bytes");
     let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("canary{}/+%41~", digits.concat())
+    format!("canary{}+%41~", digits.concat())
 }
 
 #[test]

@@ -16,7 +16,7 @@ use support::{Folder, files_with, processes_of, until};
 const ESCAPE: &str = "rm -f stray; setsid sh -c 'while :; do echo stray; date > stray; sleep 0.05; done' & while [ ! -e stray ]; do sleep 0.05; done; echo up";
 
 /// Leaves something that nothing names, neither its group nor its environment, and that holds the agent's pipes.
-const HIDDEN: &str = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > $0/hidden; while :; do echo late; sleep 0.05; done' $1 & while [ ! -s $1/hidden ]; do sleep 0.05; done";
+const HIDDEN: &str = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'trap \"\" PIPE; echo $$ > $0/hidden; while :; do echo late; sleep 0.05; done' $1 & while [ ! -s $1/hidden ]; do sleep 0.05; done";
 
 struct Scene {
     server: GitServer,

@@ -18,7 +18,7 @@ interface Row {
 }
 
 /** Stands for what must not be stored. Inputs that are accepted get another one. */
-const SECRET = `canary${randomBytes(12).toString("hex")}/+%41~`;
+const SECRET = `canary${randomBytes(12).toString("hex")}+%41~`;
 const AGENT = { prompt: "x", mode: "code", model: "a/b" };
 const GOOD = { ...AGENT, gitUrl: "https://example.com/r.git" };
 

@@ -47,7 +47,12 @@ impl Origin<'_> {
         config.drop_texts(|text| self.holds_old_token(text));
         config.drop_empty("credential");
         config.drop_empty("user");
-        self.write_origin(&mut config);
+        let mut config = Self::with_fetch(config)?;
+        let url = self.in_url.map_or_else(
+            || self.url.as_str().to_owned(),
+            |credential| authenticated_url(self.url, credential).expose().to_owned(),
+        );
+        config.add(&key("remote", "origin", "url"), &url);
         if let Some(author) = self.author {
             config.append(&key("user", "", "name"), &author.name);
             config.add(&key("user", "", "email"), &author.email);
@@ -96,23 +101,15 @@ impl Origin<'_> {
         Ok(config.to_string())
     }
 
-    fn write_origin(&self, config: &mut ConfigFile) {
-        let has_fetch = config.entries().any(|(key, _)| {
-            (
-                key.section.as_str(),
-                key.subsection.as_str(),
-                key.name.as_str(),
-            ) == ("remote", "origin", "fetch")
-        });
-        let url = self.in_url.map_or_else(
-            || self.url.as_str().to_owned(),
-            |credential| authenticated_url(self.url, credential).expose().to_owned(),
-        );
-        config.add(&key("remote", "origin", "url"), &url);
-        if !has_fetch {
-            let refspec = "+refs/heads/*:refs/remotes/origin/*";
-            config.add(&key("remote", "origin", "fetch"), refspec);
+    /// With a refspec, so that there is a section of `origin`.
+    fn with_fetch(mut config: ConfigFile) -> Result<ConfigFile, InvalidConfig> {
+        let fetch = key("remote", "origin", "fetch");
+        if config.entries().any(|(key, _)| *key == fetch) {
+            return Ok(config);
         }
+        config.add(&fetch, "+refs/heads/*:refs/remotes/origin/*");
+        // What is added next finds the section.
+        ConfigFile::parse(&config.to_string())
     }
 
     /// A URL of the remote's host with a credential of the session gets that of today or none; any other old token
@@ -289,6 +286,31 @@ mod tests {
         let today = "\turl = \"https://x-access-token:token2@h/s.git\"\n";
         let expected = format!("[remote \"origin\"]\n{today}[submodule \"s\"]\n{today}{others}");
         assert_eq!(origin.refresh_nested(&text).expect("it is valid"), expected);
+    }
+
+    #[test]
+    fn a_repeat_changes_nothing_whatever_was_missing() {
+        let url = url();
+        let origin = Origin {
+            url: &url,
+            in_url: None,
+            helper: Some("/bin/runtime git-credential"),
+            author: None,
+            token: None,
+            old_tokens: &[],
+        };
+        for text in [
+            "",
+            "[remote \"origin\"]\n",
+            "[Remote \"origin\"] URL = x\n[core]\n\tx = 1\n",
+        ] {
+            let once = origin.rewrite(text).expect("it is valid");
+            assert_eq!(
+                origin.rewrite(&once).expect("it is valid"),
+                once,
+                "{text:?}"
+            );
+        }
     }
 
     #[test]

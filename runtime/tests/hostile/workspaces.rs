@@ -332,7 +332,6 @@ fn break_workspace(done: &str, session: &SessionOf<'_>, outside: &Path, own: &Pa
                 "post-commit",
                 "pre-push",
                 "reference-transaction",
-                "post-index-change",
             ] {
                 let path = dot_git.join("hooks").join(hook);
                 let text = format!("#!/bin/sh\ntouch {}/ran\nexit 1\n", own.display());
