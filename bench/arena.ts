@@ -15,13 +15,14 @@ import { bundle } from "./bundle.ts";
 import type { Call, Job, Outcome } from "./workers/driver.ts";
 
 /** Who takes part. `counted` is ours with counters around its storage; its times mean nothing. */
-export type Contender = "ours" | "floor" | "peer" | "counted";
+export type Contender = "ours" | "floor" | "peer" | "counted" | "replayer";
 
 const CLASS_NAMES: Record<Contender, string> = {
   ours: "CloudAgentSession",
   floor: "Session",
   peer: "Session",
   counted: "CloudAgentSession",
+  replayer: "Session",
 };
 
 /** How to start an arena. */
@@ -72,8 +73,8 @@ export class Arena {
       ...secrets,
       ...variables,
     };
-    const [driver, floor, peer, counted] = await Promise.all(
-      ["driver.ts", "floor.ts", "peer/index.ts", "counted.ts"].map(bundle),
+    const [driver, floor, peer, counted, replayer] = await Promise.all(
+      ["driver.ts", "floor.ts", "peer/index.ts", "counted.ts", "replayer.ts"].map(bundle),
     );
     const build = workerBuildFolder();
     const compiled = [
@@ -90,7 +91,7 @@ export class Arena {
         durableObjects: { SESSIONS: { className: CLASS_NAMES[name], useSQLite: true } },
       }) as WorkerOptions;
     const script = (contents = "") => [{ type: "ESModule" as const, path: "index.js", contents }];
-    const contenders: Contender[] = ["ours", "floor", "peer", "counted"];
+    const contenders = Object.keys(CLASS_NAMES);
     const options = (): WorkerOptions[] => [
       {
         name: "driver",
@@ -102,6 +103,7 @@ export class Arena {
       contender("ours", [{ ...compiled[0], path: "index.js" }, { ...compiled[1] }]),
       contender("floor", script(floor)),
       contender("peer", script(peer)),
+      contender("replayer", script(replayer)),
       contender("counted", [...script(counted), ...compiled]),
     ];
     const arena = new Arena(folder, options, {
@@ -153,6 +155,14 @@ export class Arena {
   async ask(contender: Contender, lanes: Call[][]): Promise<unknown[][]> {
     const { replies } = await this.#run({ contender, lanes, wantsReplies: true });
     return replies.map((lane) => lane.map((text) => JSON.parse(text)));
+  }
+
+  /** Where a client connects a socket to a contender. */
+  socketUrl(contender: Contender, query: Record<string, string>): string {
+    const url = new URL("/stream", this.#url);
+    url.protocol = "ws:";
+    url.search = new URLSearchParams({ contender, ...query }).toString();
+    return url.href;
   }
 
   /** Puts a session's object out of memory. */

@@ -7,6 +7,7 @@ import { type AdmissionOptions, measureAdmission, type Samples } from "./cases/a
 import { measureDrain } from "./cases/drain.ts";
 import { measureEviction } from "./cases/eviction.ts";
 import { measureHistory, measureStorage } from "./cases/history.ts";
+import { measureReplay } from "./cases/replay.ts";
 import { measureStart } from "./cases/start.ts";
 import { measureMemory, measureWorkspaces } from "./cases/workspace.ts";
 import type { Options } from "./options.ts";
@@ -38,6 +39,10 @@ const START_LIMIT = 1.5;
 /** Bytes of the compressed module that are aimed at. */
 const WASM_GZIP_LIMIT = 300 * 1024;
 
+/** Of the speed of a plain object. */
+const REPLAY_LIMIT = 0.5;
+const EVENTS = 100_000;
+const QUICK_EVENTS = 1_000;
 const COLD_LIMIT = 1.1;
 /** What a warm rotation may take beyond one `git ls-remote`. */
 const WARM_LIMIT_MS = 20;
@@ -64,6 +69,7 @@ export const GROUPS: readonly Group[] = [
   { name: "history", measure: history },
   { name: "eviction", measure: eviction },
   { name: "start", measure: start },
+  { name: "replay", measure: replay },
   { name: "drain", measure: drain },
   { name: "workspace", measure: workspace },
 ];
@@ -166,6 +172,25 @@ async function eviction({ memory, options, results }: Context): Promise<void> {
 async function start({ memory, options, results }: Context): Promise<void> {
   const samples = await measureStart(memory, options.rounds);
   addComparisonWithFloor(results, "start", "process start to first reply", samples);
+}
+
+async function replay({ memory, options, results }: Context): Promise<void> {
+  const events = options.quick ? QUICK_EVENTS : EVENTS;
+  const group = "replay";
+  await inArena(memory, async (arena) => {
+    const samples = await measureReplay(arena, events, Math.ceil(options.rounds / 6));
+    results.claims.push({
+      group,
+      name: `speed of replaying ${events} events against a plain object`,
+      value: ratio(of(samples, "replayer"), of(samples, "ours")),
+      limit: REPLAY_LIMIT,
+      atLeast: true,
+    });
+    for (const [contender, values] of samples) {
+      const value = estimate(values);
+      results.figures.push({ group, name: `${events} events, ${contender}`, value, unit: "ms" });
+    }
+  });
 }
 
 async function drain({ memory, options, results }: Context): Promise<void> {

@@ -72,7 +72,7 @@ function mediansOf(readings: readonly Counters[]): Counters {
  * Sessions that have had so many messages. Delivering ten thousand messages takes longer than anything that is measured
  * here, so one message is sent and ended by the session itself, and its rows are copied while nobody has them open.
  */
-async function sessionsWithHistory(
+export async function sessionsWithHistory(
   arena: Arena,
   contender: Contender,
   lengths: readonly number[],

@@ -7,6 +7,7 @@ import type { Fetcher } from "./platform.ts";
 
 /** One request and the status that it must be answered with. */
 export interface Call {
+  /** A procedure's name, or a path with a slash in front. */
   procedure: string;
   /** JSON text; null for a query, whose input stands behind the procedure's name. */
   body: string | null;
@@ -33,6 +34,7 @@ export interface Outcome {
 
 export default {
   async fetch(request: Request, env: Record<string, Fetcher>): Promise<Response> {
+    if (request.headers.get("upgrade") === "websocket") return await connect(request, env);
     const { contender, headers, lanes, wantsReplies } = (await request.json()) as Job;
     const target = env[contender];
     if (target === undefined) return new Response(`no contender ${contender}`, { status: 404 });
@@ -47,6 +49,13 @@ export default {
   },
 };
 
+/** Passes a socket on to the contender that the query names. */
+async function connect(request: Request, env: Record<string, Fetcher>): Promise<Response> {
+  const contender = new URL(request.url).searchParams.get("contender") ?? "";
+  const target = env[contender];
+  return target === undefined ? new Response(null, { status: 404 }) : await target.fetch(request);
+}
+
 async function runLane(
   target: Fetcher,
   headers: Record<string, string>,
@@ -54,7 +63,7 @@ async function runLane(
 ): Promise<string[]> {
   const replies: string[] = [];
   for (const { procedure, body, status } of lane) {
-    const url = `https://contender/trpc/${procedure}`;
+    const url = new URL(procedure, "https://contender/trpc/").href;
     const method = body === null ? "GET" : "POST";
     const reply = await target.fetch(url, { method, headers, body });
     const text = await reply.text();
