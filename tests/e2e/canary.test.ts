@@ -9,6 +9,7 @@ import { messageId, refusal } from "../../scripts/support/client.ts";
 import type { Session } from "../../scripts/support/session.ts";
 import type { OriginCredentials } from "../../scripts/support/stack.ts";
 import { findInFiles, findInText, type Needle, needlesOf } from "../support/canary.ts";
+import { encryptSecret, newKeyPair } from "../support/encrypt-secret.ts";
 import { Environment } from "../support/environment.ts";
 import { always } from "../support/git-misbehaviour.ts";
 import type { GitRepository } from "../support/git-repository.ts";
@@ -26,19 +27,35 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     let environment: Environment;
     let tokens: Token[];
     let needles: Needle[];
+    /** Of secrets that belong to the agent alone. */
+    let agentNeedles: Needle[];
     let watch: Watch;
+    const keys = newKeyPair("pkcs8");
+    const canary = (name: string) => `${name}-${randomBytes(16).toString("hex")}/+"'\\`;
+    const encrypted = canary("encrypted");
+    const envelope = encryptSecret(keys.publicKey, encrypted);
+    const agentSecrets = {
+      variable: canary("variable"),
+      encrypted,
+      envelope: envelope.encryptedData,
+      wrappedKey: envelope.encryptedDEK,
+      header: canary("header"),
+    };
     let session: Session;
     const frames: Frame[] = [];
 
     before(async () => {
       environment = await Environment.start({
         originCredentials,
-        worker: { CREDENTIAL_WAIT_MS: "200" },
+        worker: { CREDENTIAL_WAIT_MS: "200", AGENT_ENV_VARS_PRIVATE_KEY: keys.pem },
       });
       tokens = Array.from({ length: 5 }, () =>
         environment.newToken(`canary${randomBytes(16).toString("hex")}/+@:#?%41'"$(x)\\`),
       );
       needles = tokens.flatMap(({ label, token }) => needlesOf(label, token));
+      agentNeedles = Object.entries(agentSecrets).flatMap(([name, value]) =>
+        needlesOf(name, value),
+      );
       const watcher = await ProcessWatcher.start(needles);
       session = await playStory();
       watch = await watcher.stop();
@@ -56,7 +73,9 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       const prepared = await environment.newSession(
         {
           gitToken: value(0),
-          envVars: { SOME_NAME: "some value" },
+          envVars: { SOME_NAME: agentSecrets.variable },
+          encryptedSecrets: { SECRET_NAME: envelope },
+          mcpServers: { server: { url: "https://h", headers: { key: agentSecrets.header } } },
           setupCommands: ["echo set up"],
         },
         environment.stack.client(user),
@@ -106,7 +125,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
 
     test("no file holds an old token, and the newest only where git needs it", () => {
       const newest = tokens[4]?.label ?? "";
-      const finds = findInFiles(environment.stack.folder, needles);
+      const finds = findInFiles(environment.stack.folder, [...needles, ...agentNeedles]);
       const wrong = finds.filter((find) => {
         if (!find.needle.startsWith(`${newest} (`)) return true;
         const inRepository = find.place.split("/").includes("repo");
@@ -121,7 +140,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     test("no log line holds a token", () => {
       assert.ok(environment.stack.logLines.length > 0);
       const finds = environment.stack.logLines.flatMap((line) =>
-        findInText("log", line, needles).map((find) => find.needle),
+        findInText("log", line, [...needles, ...agentNeedles]).map((find) => find.needle),
       );
       assert.deepEqual(finds, []);
     });
@@ -137,7 +156,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     test("no reply holds a token", () => {
       assert.ok(environment.stack.replies.length > 0);
       const finds = environment.stack.replies.flatMap((reply) =>
-        findInText("reply", reply, needles).map((find) => find.needle),
+        findInText("reply", reply, [...needles, ...agentNeedles]).map((find) => find.needle),
       );
       assert.deepEqual(finds, []);
     });
@@ -158,7 +177,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
         const text = JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
           cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
         );
-        assert.deepEqual(findInText(file, text, needles), []);
+        assert.deepEqual(findInText(file, text, [...needles, ...agentNeedles]), []);
         assert.ok(text.includes("cloud.message."), "the events are among what was read");
       }
     });
