@@ -287,6 +287,20 @@ pub fn on_resolved_again(
     progress.finish(Some(stored.generation))
 }
 
+/// The service gave no token for a turn whose token the remote has refused: it is asked again later.
+#[must_use]
+pub fn on_unresolved_again(
+    view: &DeliveryView,
+    now: Timestamp,
+    settings: &Settings,
+) -> Decision<()> {
+    let mut progress = Progress::new(view, now, settings);
+    if view.needs_managed_token() {
+        progress.set_after(DeadlineKind::PushOwed, MANAGED_RETRY_MILLIS);
+    }
+    progress.finish(())
+}
+
 impl Progress<'_> {
     fn rotate_managed(&mut self, stored: &ManagedCredential, fingerprint: &str) -> Generation {
         let generation = stored.generation.next();

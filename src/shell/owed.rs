@@ -6,10 +6,12 @@ use cloud_agent_wire::{
     Credential, Generation, MessageId, PutCredential, RuntimeErrorCode, StoreId,
 };
 
-use crate::session::delivery::{on_contact, on_interrupt_answered, on_push_answered};
+use crate::session::delivery::{
+    HandOverFault, on_contact, on_interrupt_answered, on_push_answered,
+};
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
-use crate::session::managed::on_resolved_again;
+use crate::session::managed::{on_resolved_again, on_unresolved_again};
 use crate::session::view::DeliveryView;
 
 use super::delivery::Delivery;
@@ -72,8 +74,13 @@ impl<T: Transport> Delivery<T> {
         &self,
         view: &DeliveryView,
     ) -> Result<Option<(Generation, Credential)>, StoreError> {
-        let Ok(token) = self.resolve(view).await else {
-            return Ok(None);
+        let token = match self.resolve(view).await {
+            Ok(token) => token,
+            Err(HandOverFault::NotYet) => return Ok(None),
+            Err(_) => {
+                self.apply(on_unresolved_again)?;
+                return Ok(None);
+            }
         };
         let fingerprint = self.config.sealing_keys.fingerprint(&token.token);
         let generation = self

@@ -93,7 +93,9 @@ impl TokenService {
             Provider::Github => Method::CloudAgentAuthForRepo,
             Provider::Gitlab => Method::GitLabToken,
         };
-        let taken = self.pending.borrow_mut().take();
+        // One that nobody came back for may hold a token that is dead by now.
+        let is_recent = |call: &Pending| !is_overdue(call);
+        let taken = self.pending.borrow_mut().take().filter(is_recent);
         let mut call = taken.map_or_else(|| begin(&service, first, &request), Ok);
         loop {
             let answer = match call {
@@ -118,12 +120,16 @@ impl TokenService {
 
     /// Keeps a call that has not been answered, unless it has been waited for long enough.
     fn keep(&self, pending: Pending) -> Resolution {
-        if now().millis_since(pending.since) >= MANAGED_ANSWER_MILLIS_MAX {
+        if is_overdue(&pending) {
             return Resolution::Done(Err(ManagedFault::Unavailable));
         }
         *self.pending.borrow_mut() = Some(pending);
         Resolution::Pending
     }
+}
+
+fn is_overdue(call: &Pending) -> bool {
+    now().millis_since(call.since) >= MANAGED_ANSWER_MILLIS_MAX
 }
 
 fn begin(

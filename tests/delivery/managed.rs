@@ -2,7 +2,9 @@
 
 use cloud_agent_session::session::claim::{Claim, Work};
 use cloud_agent_session::session::delivery::{HandOverFault, on_push_answered};
-use cloud_agent_session::session::managed::{ManagedFault, on_resolved, on_resolved_again};
+use cloud_agent_session::session::managed::{
+    ManagedFault, on_resolved, on_resolved_again, on_unresolved_again,
+};
 use cloud_agent_session::session::message::Phase;
 use cloud_agent_session::session::record::RepositoryRecord;
 use cloud_agent_wire::{
@@ -128,6 +130,12 @@ fn while_the_service_gives_the_refused_token_it_is_asked_now_and_then() {
     refuse(&delivering, 1);
     assert_eq!(delivering.ring(), Work::Push(Generation::new(1)));
     assert_eq!(resolved_again(&delivering, "1"), None);
+    assert_eq!(delivering.deadline("push_owed"), Some(15_000));
+    // So it is when it gives none.
+    delivering.session.pass_millis(15_000);
+    assert_eq!(delivering.ring(), Work::Push(Generation::new(1)));
+    assert_eq!(delivering.deadline("push_owed"), Some(2_000));
+    apply(&delivering.session, on_unresolved_again).unwrap();
     assert_eq!(delivering.deadline("push_owed"), Some(15_000));
     // Meanwhile the agent that waits is not taken for silent.
     delivering.session.pass_millis(400_000);

@@ -11,7 +11,7 @@ use cloud_agent_session::session::delivery::{
 };
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::error::StoreError;
-use cloud_agent_session::session::managed::{on_resolved, on_resolved_again};
+use cloud_agent_session::session::managed::{on_resolved, on_resolved_again, on_unresolved_again};
 use cloud_agent_session::session::step::Decision;
 use cloud_agent_session::session::view::DeliveryView;
 use cloud_agent_session::telemetry::LogEvent;
@@ -307,8 +307,13 @@ fn resolve(session: &Session, runtime: &mut Runtime, claim: Claim, store_id: Sto
 
 /// The service answers for a turn whose token was refused.
 fn resolve_again(session: &Session, runtime: &mut Runtime, store_id: StoreId) -> Outcome {
-    let Ok(token) = runtime.resolve() else {
-        return Ok(Next::Return);
+    let token = match runtime.resolve() {
+        Ok(token) => token,
+        Err(Unresolved::Pending) => return Ok(Next::Return),
+        Err(Unresolved::Fault(_)) => {
+            apply(session, on_unresolved_again)?;
+            return Ok(Next::Return);
+        }
     };
     let fingerprint = token.to_string();
     let generation = apply(session, |view, now, settings| {
