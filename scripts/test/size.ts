@@ -5,8 +5,11 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { workerBuildFolder } from "../support/configuration.ts";
 
-/** Most bytes of the compressed module. */
-export const WASM_GZIP_BYTES_MAX = 380_000;
+/**
+ * Most bytes of the compressed module. Above the 300 KB that are aimed at: docs/performance.md says what stands in the
+ * way. It is there to catch what grows by accident.
+ */
+export const WASM_GZIP_BYTES_MAX = 450_000;
 
 /** Bytes of the built module, as it is and compressed. */
 export function wasmSize(): { raw: number; gzip: number } {
