@@ -306,8 +306,8 @@ export type MessageFailure = {
   code: string;
   /** Which part of the workspace's preparation failed. */
   subtype?: string;
-  /** How often it was delivered. */
-  attempts: number;
+  /** How often it was delivered, where that is told. */
+  attempts?: number;
   /** A fixed sentence, with facts such as an exit code. */
   message: string;
   /** Whether sending the same content as a new message may succeed. */

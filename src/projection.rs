@@ -4,13 +4,13 @@ use cloud_agent_wire::{MessageId, SessionId, Timestamp, Turn};
 
 use crate::session::admission::{self, Acknowledgement as Admitted};
 use crate::session::credential::CredentialRecord;
-use crate::session::event::{CompletionSource, PublicFailure};
 use crate::session::message::{MessageState, Phase};
+use crate::session::outcome::{CompletionSource, PublicFailure};
 use crate::session::record::{InitialMessage, Profile, Refusal, RepositoryRecord, SessionRecord};
 use crate::session::view::Head;
 use crate::trpc::output::{
-    Acknowledgement, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput, ExecutionStatus,
-    GetMessageResultOutput, GetSessionOutput, MessageStatus,
+    Acknowledgement, AssistantOutput, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput,
+    ExecutionStatus, GetMessageResultOutput, GetSessionOutput, MessageStatus,
 };
 
 /// Everything that `getSession` shows a part of.
@@ -151,6 +151,8 @@ pub struct MessageFacts {
     pub created_at: Timestamp,
     /// Where it is in its life.
     pub state: MessageState,
+    /// The text of the agent's answer.
+    pub answer: Option<String>,
 }
 
 /// The answer of `getMessageResult`.
@@ -160,38 +162,49 @@ pub fn message_result(session_id: SessionId, message: MessageFacts) -> GetMessag
         message_id,
         created_at,
         state,
+        answer,
     } = message;
     let accepted_at = state.accepted_at();
-    let (status, completion_source) = match state.phase() {
-        Phase::Queued | Phase::Claimed => (MessageStatus::Queued, None),
-        Phase::Accepted => (MessageStatus::Running, None),
-        Phase::Completed => (MessageStatus::Completed, Some(CompletionSource::Assistant)),
-        Phase::Failed => (
-            MessageStatus::Failed,
-            Some(CompletionSource::of_failure(accepted_at.is_some())),
-        ),
-        Phase::Interrupted => (
-            MessageStatus::Interrupted,
-            Some(CompletionSource::Interrupt),
-        ),
-    };
-    let failure = match &state {
+    let (failure, gate_result, assistant) = match &state {
         MessageState::Failed {
             failure, attempts, ..
-        } => Some(PublicFailure::new(failure, *attempts)),
-        _ => None,
+        } => (Some(PublicFailure::new(failure, *attempts)), None, None),
+        MessageState::Interrupted { .. } => {
+            let failure = PublicFailure::interruption(accepted_at.is_some());
+            (Some(failure), None, None)
+        }
+        MessageState::Completed {
+            assistant,
+            gate_result,
+            ..
+        } => (None, *gate_result, assistant.clone()),
+        _ => (None, None, None),
     };
     GetMessageResultOutput {
         cloud_agent_session_id: session_id,
         message_id,
-        status,
+        status: status(state.phase()),
         created_at,
         queued_at: Some(created_at),
         accepted_at,
         terminal_at: state.terminal_at(),
-        completion_source: completion_source.map(CompletionSource::as_str),
+        completion_source: CompletionSource::of(&state).map(CompletionSource::as_str),
         failure,
-        gate_result: None,
-        assistant: None,
+        gate_result,
+        assistant: assistant.map(|message_id| AssistantOutput {
+            message_id,
+            text: answer,
+        }),
+    }
+}
+
+/// How far a message is, as clients know it: a claim is no more to them than a place in the queue.
+const fn status(phase: Phase) -> MessageStatus {
+    match phase {
+        Phase::Queued | Phase::Claimed => MessageStatus::Queued,
+        Phase::Accepted => MessageStatus::Running,
+        Phase::Completed => MessageStatus::Completed,
+        Phase::Failed => MessageStatus::Failed,
+        Phase::Interrupted => MessageStatus::Interrupted,
     }
 }

@@ -391,6 +391,7 @@ fn resolve_intent(
         condense_on_complete: finalization
             .condense_on_complete
             .or(record.finalization.condense_on_complete),
+        gate_threshold: record.finalization.gate_threshold.clone(),
     };
     Ok(Intent {
         turn: turn.into_turn(message_id),

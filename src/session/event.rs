@@ -1,24 +1,62 @@
 //! Events of the session's log, as clients read them.
 
-use cloud_agent_wire::{Failure, Generation, Intent, MessageId, Submission, Timestamp};
+use cloud_agent_wire::{Failure, GateResult, Generation, Intent, MessageId, Submission, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::retry::failure_policy;
+use super::outcome::{CompletionData, CompletionSource, PublicFailure};
 
 /// An event that is about to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDraft {
     /// The `streamEventType`.
     pub kind: &'static str,
-    /// Makes the event unique in the log: appending another one with the same name changes nothing.
-    pub entity: Option<String>,
+    /// What it is about, and so which events of the log it has to do with.
+    pub entity: Entity,
     /// The message that it belongs to.
     pub message_id: Option<MessageId>,
     /// The data, JSON text.
     pub payload: String,
     /// When it happened.
     pub at: Timestamp,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Entity {
+    /// Nothing that another event is about.
+    #[default]
+    None,
+    /// Something that happens once: appending another one of this name changes nothing.
+    Once(String),
+    /// Something that changes: it takes the place of the older version, under a new id, and of the pieces of it.
+    Newest(String),
+    /// A piece of what will have a newest version.
+    Piece {
+        /// The name of that.
+        of: String,
+        /// Tells the pieces apart.
+        number: u64,
+    },
+}
+
+impl Entity {
+    /// The name in the log; no two events have the same.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Once(name) | Self::Newest(name) => Some(name.clone()),
+            Self::Piece { of, number } => Some(format!("{of}#{number}")),
+        }
+    }
+
+    /// The names of the pieces that a newest version takes the place of lie between these two.
+    #[must_use]
+    pub fn pieces(name: &str) -> (String, String) {
+        // `$` is what follows `#` in ASCII.
+        (format!("{name}#"), format!("{name}$"))
+    }
 }
 
 /// Type of the event that a message is in the queue.
@@ -32,100 +70,6 @@ pub const CREDENTIAL_REQUIRED: &str = "cloud.credential.required";
 /// Type of the event that a message failed or was interrupted.
 pub const MESSAGE_FAILED: &str = "cloud.message.failed";
 
-/// The most of a failure's detail that is shown.
-const DETAIL_CHARS_MAX: usize = 512;
-
-/// What brought a message to its end, as clients know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompletionSource {
-    /// The agent ended.
-    Assistant,
-    /// The agent or its runtime failed after the agent was started.
-    Wrapper,
-    /// It was never started.
-    Delivery,
-    /// It was stopped.
-    Interrupt,
-}
-
-impl CompletionSource {
-    /// The word in events and results.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Assistant => "assistant_message_event",
-            Self::Wrapper => "wrapper_failure",
-            Self::Delivery => "delivery_failure",
-            Self::Interrupt => "interrupt",
-        }
-    }
-
-    /// The source of a failure, by whether the agent was started.
-    #[must_use]
-    pub const fn of_failure(accepted: bool) -> Self {
-        if accepted {
-            Self::Wrapper
-        } else {
-            Self::Delivery
-        }
-    }
-}
-
-/// A failure as clients see it: vocabulary and fixed sentences, no captured output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[cfg_attr(
-    test,
-    derive(ts_rs::TS),
-    ts(optional_fields, rename = "MessageFailure")
-)]
-pub struct PublicFailure {
-    /// How far the message had come.
-    pub stage: &'static str,
-    /// What failed.
-    pub code: &'static str,
-    /// Which part of the workspace's preparation failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subtype: Option<&'static str>,
-    /// How often it was delivered.
-    pub attempts: u64,
-    /// A fixed sentence, with facts such as an exit code.
-    pub message: String,
-    /// Whether sending the same content as a new message may succeed.
-    pub retryable: bool,
-}
-
-impl PublicFailure {
-    /// The safe projection of a failure.
-    #[must_use]
-    pub fn new(failure: &Failure, attempts: Submission) -> Self {
-        let policy = failure_policy(failure.code, failure.subtype);
-        let message = match &failure.detail {
-            Some(detail) => format!("{}: {}", policy.sentence, shown(detail)),
-            None => policy.sentence.to_owned(),
-        };
-        Self {
-            stage: failure.stage.as_str(),
-            code: failure.code.as_str(),
-            subtype: failure
-                .subtype
-                .map(cloud_agent_wire::FailureSubtype::as_str),
-            attempts: attempts.get(),
-            message,
-            retryable: !policy.retry_delays_seconds.is_empty(),
-        }
-    }
-}
-
-/// The runtime's facts, cut to a bound and without control characters.
-fn shown(detail: &str) -> String {
-    detail
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(DETAIL_CHARS_MAX)
-        .collect()
-}
-
 fn draft(
     kind: &'static str,
     entity: String,
@@ -137,7 +81,7 @@ fn draft(
     let payload = serde_json::to_string(payload).unwrap_or_default();
     EventDraft {
         kind,
-        entity: Some(entity),
+        entity: Entity::Once(entity),
         message_id: message_id.cloned(),
         payload,
         at,
@@ -193,7 +137,7 @@ pub fn sent(message_id: &MessageId, at: Timestamp) -> EventDraft {
 
 /// The message completed.
 #[must_use]
-pub fn completed(message_id: &MessageId, at: Timestamp) -> EventDraft {
+pub fn completed(message_id: &MessageId, completion: &CompletionData<'_>) -> EventDraft {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Payload<'a> {
@@ -202,14 +146,23 @@ pub fn completed(message_id: &MessageId, at: Timestamp) -> EventDraft {
         delivery: &'static str,
         accepted: bool,
         completion_source: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        assistant_message_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gate_result: Option<GateResult>,
+        completion_data: &'a CompletionData<'a>,
     }
     let payload = Payload {
         message_id,
         status: "completed",
         delivery: "sent",
         accepted: true,
-        completion_source: CompletionSource::Assistant.as_str(),
+        completion_source: completion.source,
+        assistant_message_id: completion.assistant_message_id,
+        gate_result: completion.gate_result,
+        completion_data: completion,
     };
+    let at = completion.completed_at;
     draft(
         MESSAGE_COMPLETED,
         terminal_entity(message_id),
@@ -217,23 +170,6 @@ pub fn completed(message_id: &MessageId, at: Timestamp) -> EventDraft {
         &payload,
         at,
     )
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FailedPayload<'a> {
-    message_id: &'a MessageId,
-    status: &'static str,
-    delivery: &'static str,
-    accepted: bool,
-    completion_source: &'static str,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<PublicFailure>,
 }
 
 /// The message failed for good.
@@ -246,39 +182,60 @@ pub fn failed(
     at: Timestamp,
 ) -> EventDraft {
     let failure = PublicFailure::new(failure, attempts);
-    let payload = FailedPayload {
-        message_id,
-        status: "failed",
-        delivery: if accepted { "sent" } else { "queued" },
-        accepted,
-        completion_source: CompletionSource::of_failure(accepted).as_str(),
-        reason: if accepted { "failed" } else { "exhausted" },
-        attempts: Some(attempts.get()),
-        error: Some(failure.message.clone()),
-        failure: Some(failure),
-    };
-    draft(
-        MESSAGE_FAILED,
-        terminal_entity(message_id),
-        Some(message_id),
-        &payload,
-        at,
-    )
+    let source = CompletionSource::of_failure(accepted);
+    let reason = if accepted { "failed" } else { "exhausted" };
+    not_completed(message_id, accepted, "failed", source, reason, &failure, at)
 }
 
 /// The message was stopped.
 #[must_use]
 pub fn interrupted(message_id: &MessageId, accepted: bool, at: Timestamp) -> EventDraft {
-    let payload = FailedPayload {
+    let failure = PublicFailure::interruption(accepted);
+    let source = CompletionSource::Interrupt;
+    not_completed(
         message_id,
-        status: "interrupted",
+        accepted,
+        "interrupted",
+        source,
+        "interrupted",
+        &failure,
+        at,
+    )
+}
+
+fn not_completed(
+    message_id: &MessageId,
+    accepted: bool,
+    status: &'static str,
+    source: CompletionSource,
+    reason: &'static str,
+    failure: &PublicFailure,
+    at: Timestamp,
+) -> EventDraft {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Payload<'a> {
+        message_id: &'a MessageId,
+        status: &'static str,
+        delivery: &'static str,
+        accepted: bool,
+        completion_source: &'static str,
+        reason: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempts: Option<u64>,
+        error: &'a str,
+        failure: &'a PublicFailure,
+    }
+    let payload = Payload {
+        message_id,
+        status,
         delivery: if accepted { "sent" } else { "queued" },
         accepted,
-        completion_source: CompletionSource::Interrupt.as_str(),
-        reason: "interrupted",
-        attempts: None,
-        error: None,
-        failure: None,
+        completion_source: source.as_str(),
+        reason,
+        attempts: failure.attempts,
+        error: &failure.message,
+        failure,
     };
     draft(
         MESSAGE_FAILED,
@@ -325,13 +282,18 @@ fn terminal_entity(message_id: &MessageId) -> String {
     format!("terminal-message/{message_id}")
 }
 
-/// A line of JSON from the agent. `None` when the runtime sent something that is not JSON.
+/// A line of JSON from the agent about that entity. `None` when the runtime sent something that is not JSON.
 #[must_use]
-pub fn kilocode(message_id: &MessageId, json: &str, at: Timestamp) -> Option<EventDraft> {
+pub fn kilocode(
+    message_id: &MessageId,
+    json: &str,
+    entity: Entity,
+    at: Timestamp,
+) -> Option<EventDraft> {
     let line: &RawValue = serde_json::from_str(json).ok()?;
     Some(EventDraft {
         kind: "kilocode",
-        entity: None,
+        entity,
         message_id: Some(message_id.clone()),
         payload: line.get().to_owned(),
         at,

@@ -4,8 +4,8 @@
 //! a crash on either side repeats nothing and loses nothing.
 
 use cloud_agent_wire::{
-    Failure, FailureStage, Generation, JournalEvent, MessageId, RuntimeEvent, StoreId, Submission,
-    Timestamp,
+    EventSequence, Failure, FailureStage, GateResult, Generation, JournalEvent, MessageId,
+    RuntimeEvent, StoreId, Submission, Timestamp,
 };
 
 use crate::telemetry::LogEvent;
@@ -13,7 +13,9 @@ use crate::telemetry::LogEvent;
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::event;
+use super::kilocode::{self, Subject};
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
+use super::outcome::{CompletionData, CompletionSource};
 use super::progress::Progress;
 use super::step::{Decision, Write};
 use super::view::DeliveryView;
@@ -41,7 +43,7 @@ pub fn on_events(
             .head_message()
             .is_some_and(MessageRecord::is_delivered);
         if is_delivering && event.seq > progress.view.link.cursor {
-            progress.follow(&event.event, store_id);
+            progress.follow(event, store_id);
             let link = progress.link();
             link.cursor = event.seq;
             link.unreachable_since = None;
@@ -52,8 +54,8 @@ pub fn on_events(
 }
 
 impl Progress<'_> {
-    fn follow(&mut self, event: &RuntimeEvent, store_id: &StoreId) {
-        match event {
+    fn follow(&mut self, event: &JournalEvent, store_id: &StoreId) {
+        match &event.event {
             RuntimeEvent::Ready {
                 message_id,
                 submission,
@@ -64,15 +66,12 @@ impl Progress<'_> {
                 self.ready(message_id, *submission, *generation, *cold, store_id);
             }
             RuntimeEvent::Output { message_id, text } => {
-                self.activity(message_id);
+                self.activity(message_id, None);
                 self.draft
                     .tell([volatile::output(text, message_id, self.now)]);
             }
             RuntimeEvent::Kilocode { message_id, json } => {
-                self.activity(message_id);
-                if let Some(event) = event::kilocode(message_id, json, self.now) {
-                    self.draft.write(Write::AppendEvent(event));
-                }
+                self.line(message_id, json, event.seq);
             }
             RuntimeEvent::AutocommitStarted { message_id } => {
                 let event = event::autocommit_started(message_id, self.now);
@@ -96,8 +95,10 @@ impl Progress<'_> {
                 message_id,
                 submission,
                 branch,
+                gate_result,
             } => {
-                self.complete(message_id, *submission, branch.as_deref());
+                let branch = branch.as_deref();
+                self.complete(message_id, *submission, branch, *gate_result);
             }
             RuntimeEvent::Interrupted {
                 message_id,
@@ -213,30 +214,56 @@ impl Progress<'_> {
             store_id: store_id.clone(),
             accepted_at: now,
             active: false,
+            assistant: None,
         };
         self.put(message, state);
     }
 
-    /// The agent showed something; only the first time changes anything.
-    fn activity(&mut self, message_id: &MessageId) {
+    /// The agent printed a line of JSON.
+    fn line(&mut self, message_id: &MessageId, json: &str, seq: EventSequence) {
+        let Subject { entity, answer } = kilocode::subject(json, message_id, seq);
+        self.activity(message_id, answer);
+        if let Some(event) = event::kilocode(message_id, json, entity, self.now) {
+            self.draft.write(Write::AppendEvent(event));
+        }
+    }
+
+    /// The agent showed something, perhaps a version of its answer. Only what is new changes anything.
+    fn activity(&mut self, message_id: &MessageId, answer: Option<String>) {
         let Some(mut message) = self.head(message_id) else {
             return;
         };
-        if let MessageState::Accepted { active, .. } = &mut message.state
-            && !*active
+        if let MessageState::Accepted {
+            active, assistant, ..
+        } = &mut message.state
+            && (!*active || answer.is_some() && *assistant != answer)
         {
             *active = true;
+            if answer.is_some() {
+                *assistant = answer;
+            }
             let state = message.state.clone();
             self.put(message, state);
         }
     }
 
-    fn complete(&mut self, message_id: &MessageId, submission: Submission, branch: Option<&str>) {
+    fn complete(
+        &mut self,
+        message_id: &MessageId,
+        submission: Submission,
+        branch: Option<&str>,
+        gate_result: Option<GateResult>,
+    ) {
         let Some(message) = self.delivered(message_id, submission) else {
             return;
         };
         let message = self.inferred_start(message);
-        let Some(accepted_at) = message.state.accepted_at() else {
+        let MessageState::Accepted {
+            accepted_at,
+            assistant,
+            ..
+        } = message.state.clone()
+        else {
             return;
         };
         if let Some(branch) = branch
@@ -244,13 +271,22 @@ impl Progress<'_> {
         {
             self.record().upstream_branch = Some(branch.to_owned());
         }
-        self.draft
-            .write(Write::AppendEvent(event::completed(message_id, self.now)));
+        let completion = CompletionData {
+            assistant_message_id: assistant.as_deref(),
+            gate_result,
+            last_seen_branch: self.view.record.upstream_branch.as_deref(),
+            completed_at: self.now,
+            source: CompletionSource::of_completion(assistant.is_some()).as_str(),
+        };
+        let event = event::completed(message_id, &completion);
+        self.draft.write(Write::AppendEvent(event));
         self.end(
             &message,
             MessageState::Completed {
                 accepted_at,
                 terminal_at: self.now,
+                assistant,
+                gate_result,
             },
         );
     }
@@ -278,6 +314,7 @@ impl Progress<'_> {
             store_id,
             accepted_at: self.now,
             active: false,
+            assistant: None,
         };
         message
     }

@@ -1,6 +1,8 @@
 //! The life of a message: one enum, with data only in the state that owns it.
 
-use cloud_agent_wire::{Failure, Generation, Intent, MessageId, StoreId, Submission, Timestamp};
+use cloud_agent_wire::{
+    Failure, GateResult, Generation, Intent, MessageId, StoreId, Submission, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// The place of a message in the queue. First in, first out goes by this, never by ids or times.
@@ -102,6 +104,9 @@ pub enum MessageState {
         accepted_at: Timestamp,
         /// Whether the agent has shown anything.
         active: bool,
+        /// The agent's own id of its newest answer.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        assistant: Option<String>,
     },
     /// The agent ended well.
     Completed {
@@ -109,6 +114,12 @@ pub enum MessageState {
         accepted_at: Timestamp,
         /// When it ended.
         terminal_at: Timestamp,
+        /// The agent's own id of its answer.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        assistant: Option<String>,
+        /// What the agent's gate said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        gate_result: Option<GateResult>,
     },
     /// It failed, before or after its agent was started.
     Failed {

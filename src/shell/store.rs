@@ -14,6 +14,7 @@ use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
+use crate::session::kilocode;
 use crate::session::message::{MessageRecord, MessageState, QueuePosition};
 use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
 use crate::session::sealing::{Sealed, SecretKind};
@@ -41,6 +42,8 @@ pub struct SqlStore {
 
 /// Messages, with the columns in the order that [`head`] reads them.
 pub const MESSAGES: &str = "SELECT message_id, position, created_at, intent, state FROM message";
+/// Most parts of an answer that are looked at.
+const ANSWER_PARTS_MAX: usize = 1_000;
 /// Messages that have not ended, at most eleven. The words are those of the index.
 const OPEN: &str = "phase IN ('queued', 'claimed', 'accepted')";
 
@@ -126,14 +129,39 @@ impl SqlStore {
         let query = "SELECT created_at, state FROM message WHERE message_id = ?";
         let message = one(&self.sql, query, vec![text(message_id.as_str())])?
             .map(|mut row| {
+                let created_at = row.time("message")?;
+                let state = row.json("message")?;
                 Ok::<_, StoreError>(MessageFacts {
                     message_id: message_id.clone(),
-                    created_at: row.time("message")?,
-                    state: row.json("message")?,
+                    created_at,
+                    answer: self.answer(&state)?,
+                    state,
                 })
             })
             .transpose()?;
         Ok(Some((record.session_id, message)))
+    }
+
+    /// The text of the agent's answer to a completed message.
+    fn answer(&self, state: &MessageState) -> Result<Option<String>, StoreError> {
+        let MessageState::Completed {
+            assistant: Some(assistant),
+            ..
+        } = state
+        else {
+            return Ok(None);
+        };
+        let (from, to) = kilocode::parts_of(assistant);
+        // The newest version of a part that was finished earlier has the lower id.
+        let query = format!(
+            "SELECT payload FROM event WHERE entity >= ? AND entity < ? ORDER BY id
+            LIMIT {ANSWER_PARTS_MAX}"
+        );
+        let parts: Vec<_> = all(&self.sql, &query, vec![text(&from), text(&to)])?
+            .into_iter()
+            .map(|mut row| row.text("event"))
+            .collect::<Result<_, _>>()?;
+        Ok(kilocode::answer_text(parts.iter().map(String::as_str)))
     }
 
     /// Everything that `getSession` shows a part of; `None` when there is no session.

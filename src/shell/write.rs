@@ -5,6 +5,7 @@ use worker::{SqlStorage, SqlStorageValue};
 
 use crate::session::credential::CredentialRecord;
 use crate::session::error::StoreError;
+use crate::session::event::Entity;
 use crate::session::message::MessageState;
 use crate::session::step::{Step, Write};
 
@@ -35,6 +36,13 @@ pub fn ends_session(step: &Step) -> bool {
 pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
     if matches!(write, Write::ForgetSecrets) {
         run(sql, "DELETE FROM secret", vec![])?;
+    }
+    if let Write::AppendEvent(event) = write
+        && let Entity::Newest(name) = &event.entity
+    {
+        let (from, to) = Entity::pieces(name);
+        let pieces = "DELETE FROM event WHERE entity = ? OR (entity >= ? AND entity < ?)";
+        run(sql, pieces, vec![text(name), text(&from), text(&to)])?;
     }
     let (statement, values) = statement(write)?;
     run(sql, statement, values)
@@ -102,7 +110,7 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
                 ON CONFLICT (entity) DO NOTHING",
             vec![
                 text(event.kind),
-                optional_text(event.entity.as_deref()),
+                optional_text(event.entity.name().as_deref()),
                 optional_text(event.message_id.as_ref().map(MessageId::as_str)),
                 text(&event.payload),
                 integer(event.at.as_millis()),

@@ -1,10 +1,10 @@
 //! What procedures answer. Absent fields are left out, except where `null` is part of the contract.
 
-use cloud_agent_wire::{Generation, MessageId, SessionId, Timestamp};
+use cloud_agent_wire::{GateResult, Generation, MessageId, SessionId, Timestamp};
 use serde::Serialize;
 
 use super::input::RuntimeAgent;
-use crate::session::event::PublicFailure;
+use crate::session::outcome::PublicFailure;
 
 /// The answer to an admitted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -246,7 +246,8 @@ pub struct GetMessageResultOutput {
     pub failure: Option<PublicFailure>,
     /// What the agent's gate said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate_result: Option<String>,
+    #[cfg_attr(test, ts(as = "Option<String>"))]
+    pub gate_result: Option<GateResult>,
     /// The agent's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assistant: Option<AssistantOutput>,

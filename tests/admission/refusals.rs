@@ -175,6 +175,7 @@ fn ten_messages_wait_and_the_eleventh_is_refused_with_its_token() {
         store_id: "store-1".parse().unwrap(),
         accepted_at: session.now(),
         active: false,
+        assistant: None,
     };
     put_state(&session, 1, accepted);
     session.send(eleventh()).unwrap();

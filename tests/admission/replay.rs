@@ -34,10 +34,13 @@ fn states(session: &Session) -> [MessageState; 6] {
             store_id,
             accepted_at: at,
             active: true,
+            assistant: None,
         },
         MessageState::Completed {
             accepted_at: at,
             terminal_at: at,
+            assistant: None,
+            gate_result: None,
         },
         MessageState::Failed {
             accepted_at: None,

@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod answers;
 mod claims;
 mod credentials;
 mod endings;

@@ -45,6 +45,7 @@ pub fn complete(digit: char, submission: u64) -> RuntimeEvent {
         message_id: message_id(digit),
         submission: Submission::new(submission),
         branch: Some("main".to_owned()),
+        gate_result: None,
     }
 }
 

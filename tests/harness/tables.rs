@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use cloud_agent_session::session::credential::CredentialRecord;
 use cloud_agent_session::session::deadline::DeadlineKind;
-use cloud_agent_session::session::event::EventDraft;
+use cloud_agent_session::session::event::{Entity, EventDraft};
 use cloud_agent_session::session::message::{MessageState, Phase, is_allowed};
 use cloud_agent_session::session::record::RuntimeLink;
 use cloud_agent_session::session::step::Write;
@@ -172,9 +172,17 @@ impl Tables {
     }
 
     fn append_event(&mut self, event: &EventDraft) {
-        let is_repeat = event.entity.as_deref().is_some_and(|entity| {
+        let name = event.entity.name();
+        if let Entity::Newest(name) = &event.entity {
+            let (from, to) = Entity::pieces(name);
+            let is_older =
+                |entity: &str| entity == name || (from.as_str() <= entity && entity < to.as_str());
+            self.events
+                .retain(|_, row| !row.entity.as_deref().is_some_and(is_older));
+        }
+        let is_repeat = name.as_deref().is_some_and(|name| {
             let mut rows = self.events.values();
-            rows.any(|row| row.entity.as_deref() == Some(entity))
+            rows.any(|row| row.entity.as_deref() == Some(name))
         });
         if is_repeat {
             return;
@@ -182,7 +190,7 @@ impl Tables {
         self.last_event_id += 1;
         let row = EventRow {
             kind: event.kind,
-            entity: event.entity.as_deref().map(Rc::from),
+            entity: name.as_deref().map(Rc::from),
             payload: event.payload.as_str().into(),
             at: event.at,
         };

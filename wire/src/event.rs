@@ -92,6 +92,9 @@ pub enum RuntimeEvent {
         /// The branch that is checked out now.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         branch: Option<String>,
+        /// What the agent's gate said, if it has one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        gate_result: Option<GateResult>,
     },
     /// The turn was stopped on request. Terminal.
     Interrupted {
@@ -109,6 +112,16 @@ pub enum RuntimeEvent {
         /// Why.
         failure: Failure,
     },
+}
+
+/// Whether what an agent found is within the session's `gateThreshold`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GateResult {
+    /// It is.
+    Pass,
+    /// It is not.
+    Fail,
 }
 
 /// A step of preparing a workspace.

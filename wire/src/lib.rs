@@ -24,7 +24,7 @@ pub mod workspace;
 
 pub use address::AllowedHosts;
 pub use error::{RuntimeError, RuntimeErrorCode};
-pub use event::{JournalEvent, PrepareStep, RuntimeEvent};
+pub use event::{GateResult, JournalEvent, PrepareStep, RuntimeEvent};
 pub use failure::{Failure, FailureCode, FailureStage, FailureSubtype};
 pub use git_url::{CallbackUrl, GitUrl, UrlError};
 pub use ids::{

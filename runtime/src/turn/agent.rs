@@ -1,17 +1,17 @@
 //! Runs the agent of a turn and journals what it prints.
 
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use cloud_agent_wire::{Failure, FailureCode, FailureStage, MessageId};
+use cloud_agent_wire::{Failure, FailureCode, FailureStage, GateResult, MessageId};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::input;
-use super::lines::{LineSplitter, Pipe, event};
+use super::lines::{LineSplitter, Pipe, event, gate_result};
 use super::run::Turn;
 use crate::agent_environment::agent_environment;
 use crate::git::run::blocking;
@@ -26,7 +26,10 @@ use crate::strays::{Work, kill_session};
 /// How the agent ended.
 pub enum AgentEnd {
     /// With exit code 0.
-    Done,
+    Done {
+        /// What its gate said last.
+        gate_result: Option<GateResult>,
+    },
     /// Because it was stopped.
     Interrupted,
     /// In any other way.
@@ -70,7 +73,8 @@ pub async fn run(turn: &Turn<'_>) -> AgentEnd {
     }
     let code = status.ok().as_ref().and_then(ExitStatus::code);
     if code == Some(0) {
-        return AgentEnd::Done;
+        let gate_result = *files::lock(&pumps.gate_result);
+        return AgentEnd::Done { gate_result };
     }
     let seconds = started.elapsed().as_secs_f64();
     let detail = match code {
@@ -138,6 +142,8 @@ struct Pumps {
     tasks: JoinSet<()>,
     /// Whether anything was printed.
     active: Arc<AtomicBool>,
+    /// What the agent's gate said last.
+    gate_result: Arc<Mutex<Option<GateResult>>>,
     /// Fires when the process has ended: pipes that stay open then belong to nobody.
     ended: CancellationToken,
     /// Fires when nobody waits for the rest any more.
@@ -149,6 +155,7 @@ impl Pumps {
         let mut pumps = Self {
             tasks: JoinSet::new(),
             active: Arc::new(AtomicBool::new(false)),
+            gate_result: Arc::default(),
             ended: CancellationToken::new(),
             abandoned: CancellationToken::new(),
         };
@@ -173,6 +180,7 @@ impl Pumps {
             journal: Arc::clone(&turn.session.journal),
             secrets: turn.session.secrets(),
             active: Arc::clone(&self.active),
+            gate_result: Arc::clone(&self.gate_result),
             ended: self.ended.clone(),
             abandoned: self.abandoned.clone(),
         };
@@ -211,6 +219,7 @@ struct Pump {
     /// Grows when a rotation comes while the agent runs.
     secrets: Arc<Secrets>,
     active: Arc<AtomicBool>,
+    gate_result: Arc<Mutex<Option<GateResult>>>,
     ended: CancellationToken,
     abandoned: CancellationToken,
 }
@@ -242,6 +251,9 @@ impl Pump {
             for line in lines {
                 self.active.store(true, Ordering::Release);
                 let event = event(&line, self.pipe, &redactor, &self.message_id);
+                if let Some(result) = gate_result(&event) {
+                    *files::lock(&self.gate_result) = Some(result);
+                }
                 if let Err(error) = self.journal.append_output(event, &self.abandoned).await {
                     tracing::warn!(error = ?error, "a line of the agent was not journaled");
                     return;

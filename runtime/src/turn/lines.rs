@@ -1,6 +1,7 @@
 //! Cuts what a child prints into lines and turns lines into events.
 
-use cloud_agent_wire::{MessageId, RuntimeEvent};
+use cloud_agent_wire::{GateResult, MessageId, RuntimeEvent};
+use serde::Deserialize;
 
 use crate::limits::{JSON_LINE_BYTES_MAX, TEXT_LINE_BYTES_MAX};
 use crate::redact::Redactor;
@@ -87,11 +88,29 @@ pub fn event(line: &Line, pipe: Pipe, redactor: &Redactor, message_id: &MessageI
     }
 }
 
+/// What the agent's gate says in a line of JSON: its field `gateResult`.
+pub fn gate_result(event: &RuntimeEvent) -> Option<GateResult> {
+    #[derive(Deserialize)]
+    struct Gate {
+        #[serde(rename = "gateResult")]
+        gate_result: GateResult,
+    }
+    let RuntimeEvent::Kilocode { json, .. } = event else {
+        return None;
+    };
+    // Few lines have it, and only those are worth reading.
+    if !json.contains("\"gateResult\"") {
+        return None;
+    }
+    let gate: Gate = serde_json::from_str(json).ok()?;
+    Some(gate.gate_result)
+}
+
 #[cfg(test)]
 mod tests {
-    use cloud_agent_wire::{RuntimeEvent, Secret};
+    use cloud_agent_wire::{GateResult, RuntimeEvent, Secret};
 
-    use super::{Line, LineSplitter, Pipe, event};
+    use super::{Line, LineSplitter, Pipe, event, gate_result};
     use crate::redact::Redactor;
 
     fn line(text: &str) -> Line {
@@ -159,5 +178,25 @@ mod tests {
         };
         assert_eq!(text.len(), 8 * 1024);
         assert!(!text.contains("canary"));
+    }
+
+    #[test]
+    fn a_gate_speaks_in_a_field_of_its_own() {
+        for (json, expected) in [
+            (r#"{"gateResult":"pass"}"#, Some(GateResult::Pass)),
+            (
+                r#"{"type":"gate","gateResult":"fail","findings":2}"#,
+                Some(GateResult::Fail),
+            ),
+            (r#"{"gateResult":"maybe"}"#, None),
+            (r#"{"text":"\"gateResult\""}"#, None),
+            (r#"{"inner":{"gateResult":"fail"}}"#, None),
+        ] {
+            let message_id = "msg_0123456789abABCDEFGHIJKLMN".parse();
+            let message_id = message_id.expect("the id is canonical");
+            let json = json.to_owned();
+            let event = RuntimeEvent::Kilocode { message_id, json };
+            assert_eq!(gate_result(&event), expected, "{event:?}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cloud_agent_wire::{
-    Failure, FailureCode, FailureStage, Intent, MessageId, RuntimeEvent, Submission, TurnState,
+    Failure, FailureCode, FailureStage, GateResult, Intent, MessageId, RuntimeEvent, Submission,
+    TurnState,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,8 @@ pub enum End {
     Completed {
         /// The branch that is checked out.
         branch: Option<String>,
+        /// What the agent's gate said.
+        gate_result: Option<GateResult>,
     },
     /// It was stopped.
     Interrupted,
@@ -71,10 +74,14 @@ impl End {
     /// The event that tells it.
     pub fn event(self, message_id: MessageId, submission: Submission) -> RuntimeEvent {
         match self {
-            Self::Completed { branch } => RuntimeEvent::Complete {
+            Self::Completed {
+                branch,
+                gate_result,
+            } => RuntimeEvent::Complete {
                 message_id,
                 submission,
                 branch,
+                gate_result,
             },
             Self::Interrupted => RuntimeEvent::Interrupted {
                 message_id,
@@ -106,11 +113,11 @@ impl Turn<'_> {
         if self.cancel.is_cancelled() {
             return End::Interrupted;
         }
-        match agent::run(self).await {
+        let gate_result = match agent::run(self).await {
             AgentEnd::Interrupted => return End::Interrupted,
             AgentEnd::Failed(failure) => return End::Failed(failure),
-            AgentEnd::Done => {}
-        }
+            AgentEnd::Done { gate_result } => gate_result,
+        };
         if self.intent.finalization.auto_commit == Some(true) {
             let work = Work::begin(&self.session.paths);
             let published = publish::publish(self).await;
@@ -129,6 +136,7 @@ impl Turn<'_> {
         }
         End::Completed {
             branch: branch::current(&repo),
+            gate_result,
         }
     }
 

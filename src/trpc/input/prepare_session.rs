@@ -25,7 +25,7 @@ use crate::session::command::TurnContent;
 use crate::trpc::issue::{Issue, Violation};
 
 words!(
-    /// Which findings of the agent hold a session's callback back.
+    /// Which findings the agent's gate fails for.
     GateThreshold {
         /// None.
         Off = "off",
@@ -61,8 +61,6 @@ pub struct PrepareSession {
     pub shallow: bool,
     /// What happens after each turn unless its message says otherwise.
     pub finalization: Finalization,
-    /// Which findings hold the callback back.
-    pub gate_threshold: Option<GateThreshold>,
     /// Environment variables.
     pub env_vars: BTreeMap<String, Secret>,
     /// Encrypted environment variables.
@@ -148,7 +146,7 @@ pub struct PrepareSessionFields<'a> {
     /// Ask the agent to condense its context after each turn.
     #[serde(default, deserialize_with = "present")]
     pub condense_on_complete: Option<bool>,
-    /// Which findings hold the callback back.
+    /// Which findings the agent's gate is to fail for.
     #[serde(default, deserialize_with = "present")]
     pub gate_threshold: Option<GateThreshold>,
     /// Environment variables.
@@ -267,8 +265,10 @@ impl Input for PrepareSession {
             finalization: Finalization {
                 auto_commit: fields.auto_commit,
                 condense_on_complete: fields.condense_on_complete,
+                gate_threshold: fields
+                    .gate_threshold
+                    .map(|threshold| threshold.as_str().to_owned()),
             },
-            gate_threshold: fields.gate_threshold,
             env_vars: collect(fields.env_vars, |EnvVar { name, value }| (name, value)),
             encrypted_secrets: collect(fields.encrypted_secrets, |secret| {
                 (secret.name, secret.value)

@@ -132,6 +132,7 @@ impl Runtime {
                 message_id,
                 submission,
                 branch: Some("main".to_owned()),
+                gate_result: None,
             },
         });
     }

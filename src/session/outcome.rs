@@ -1,0 +1,169 @@
+//! How a message ended, in the words that clients read: in events, results and callbacks.
+
+use cloud_agent_wire::{
+    Failure, FailureCode, FailureStage, FailureSubtype, GateResult, Submission, Timestamp,
+};
+use serde::Serialize;
+
+use super::message::MessageState;
+use super::retry::failure_policy;
+
+/// The most of a failure's detail that is shown.
+const DETAIL_CHARS_MAX: usize = 512;
+
+/// What brought a message to its end, as clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompletionSource {
+    /// The agent answered and ended.
+    Assistant,
+    /// The agent ended without a message of its own.
+    Idle,
+    /// The agent or its runtime failed after the agent was started.
+    Wrapper,
+    /// It was never started.
+    Delivery,
+    /// It was stopped.
+    Interrupt,
+}
+
+impl CompletionSource {
+    /// The word in events and results.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Assistant => "assistant_message_event",
+            Self::Idle => "idle_reconciliation",
+            Self::Wrapper => "wrapper_failure",
+            Self::Delivery => "delivery_failure",
+            Self::Interrupt => "interrupt",
+        }
+    }
+
+    /// What ended a message; `None` while it has not ended.
+    #[must_use]
+    pub const fn of(state: &MessageState) -> Option<Self> {
+        match state {
+            MessageState::Completed { assistant, .. } => {
+                Some(Self::of_completion(assistant.is_some()))
+            }
+            MessageState::Failed { accepted_at, .. } => {
+                Some(Self::of_failure(accepted_at.is_some()))
+            }
+            MessageState::Interrupted { .. } => Some(Self::Interrupt),
+            MessageState::Queued { .. }
+            | MessageState::Claimed { .. }
+            | MessageState::Accepted { .. } => None,
+        }
+    }
+
+    /// The source of a completion, by whether the agent left a message.
+    #[must_use]
+    pub const fn of_completion(has_answered: bool) -> Self {
+        if has_answered {
+            Self::Assistant
+        } else {
+            Self::Idle
+        }
+    }
+
+    /// The source of a failure, by whether the agent was started.
+    #[must_use]
+    pub const fn of_failure(accepted: bool) -> Self {
+        if accepted {
+            Self::Wrapper
+        } else {
+            Self::Delivery
+        }
+    }
+}
+
+/// A failure as clients see it: vocabulary and fixed sentences, no captured output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(
+    test,
+    derive(ts_rs::TS),
+    ts(optional_fields, rename = "MessageFailure")
+)]
+pub struct PublicFailure {
+    /// How far the message had come.
+    pub stage: &'static str,
+    /// What failed.
+    pub code: &'static str,
+    /// Which part of the workspace's preparation failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subtype: Option<&'static str>,
+    /// How often it was delivered, where that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+    /// A fixed sentence, with facts such as an exit code.
+    pub message: String,
+    /// Whether sending the same content as a new message may succeed.
+    pub retryable: bool,
+}
+
+impl PublicFailure {
+    /// The safe projection of a failure.
+    #[must_use]
+    pub fn new(failure: &Failure, attempts: Submission) -> Self {
+        let policy = failure_policy(failure.code, failure.subtype);
+        let message = match &failure.detail {
+            Some(detail) => format!("{}: {}", policy.sentence, shown(detail)),
+            None => policy.sentence.to_owned(),
+        };
+        Self {
+            stage: failure.stage.as_str(),
+            code: failure.code.as_str(),
+            subtype: failure.subtype.map(FailureSubtype::as_str),
+            attempts: Some(attempts.get()),
+            message,
+            retryable: !policy.retry_delays_seconds.is_empty(),
+        }
+    }
+
+    /// An interruption, by whether the agent was started.
+    #[must_use]
+    pub fn interruption(accepted: bool) -> Self {
+        let message = if accepted {
+            "Message interrupted by user"
+        } else {
+            "Pending queued message interrupted by user"
+        };
+        Self {
+            stage: FailureStage::Interruption.as_str(),
+            code: FailureCode::UserInterrupt.as_str(),
+            subtype: None,
+            attempts: None,
+            message: message.to_owned(),
+            retryable: false,
+        }
+    }
+}
+
+/// What a completed message came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CompletionData<'a> {
+    /// The agent's own id of its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assistant_message_id: Option<&'a str>,
+    /// What the agent's gate said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate_result: Option<GateResult>,
+    /// The branch that the workspace was on last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen_branch: Option<&'a str>,
+    /// When it completed.
+    pub completed_at: Timestamp,
+    /// What brought it about; see [`CompletionSource`].
+    pub source: &'static str,
+}
+
+/// The runtime's facts, cut to a bound and without control characters.
+fn shown(detail: &str) -> String {
+    detail
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(DETAIL_CHARS_MAX)
+        .collect()
+}
