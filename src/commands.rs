@@ -11,7 +11,7 @@ use crate::session::attachment::AttachmentFault;
 use crate::session::command::{AgentChoice, Arrival, SendMessage};
 use crate::session::error::CommandError;
 use crate::session::preparation::{
-    CALLBACK_TARGET, ENCRYPTED_SECRETS, KILOCODE_TOKEN, PrepareSession, ProfileSecrets,
+    ENCRYPTED_SECRETS, KILOCODE_TOKEN, PrepareSession, ProfileSecrets,
 };
 use crate::session::record::{
     AgentDefaults, InitialMessage, Profile, RepositoryRecord, SessionRecord,
@@ -75,6 +75,7 @@ pub fn prepare_session(
         .clone()
         .unwrap_or(ids.fallback_message_id);
     let secrets = secrets(&input, ids.kilocode_token);
+    let callback = input.callback_target.as_ref().and_then(callback_target);
     let agent = Agent::from(input.agent);
     let (repository, git_token) = repository(input.repository);
     let intent = Intent {
@@ -115,6 +116,8 @@ pub fn prepare_session(
             created_at: now,
             prepared_at: None,
             initiated_at: None,
+            version: 1,
+            callback: None,
             refused: None,
             managed: None,
             deleting_since: None,
@@ -127,6 +130,7 @@ pub fn prepare_session(
             runtime_agents,
         },
         secrets,
+        callback,
         initial: InitialMessage { intent },
         git_token,
         arrival,
@@ -177,10 +181,6 @@ fn secrets(input: &input::PrepareSession, kilocode_token: Secret) -> ProfileSecr
         (
             ENCRYPTED_SECRETS,
             encrypted_secrets(&input.encrypted_secrets),
-        ),
-        (
-            CALLBACK_TARGET,
-            input.callback_target.as_ref().and_then(callback_target),
         ),
     ];
     ProfileSecrets {

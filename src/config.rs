@@ -19,6 +19,8 @@ pub struct Config {
     pub internal_secret: Secret,
     /// `CREDENTIAL_SEALING_KEYS`: seals what is stored.
     pub sealing_keys: KeyRing,
+    /// `CALLBACK_SIGNING_SECRET`: proves to receivers of callbacks where those come from.
+    pub callback_signing_secret: Option<Secret>,
     /// `RUNTIME_TOKEN`: opens the runtime.
     pub runtime_token: Secret,
     /// Where the runtime is.
@@ -90,6 +92,7 @@ impl Config {
             internal_secret: secret("INTERNAL_API_SECRET")?,
             sealing_keys: KeyRing::parse(&secret("CREDENTIAL_SEALING_KEYS")?)
                 .map_err(|sentence| ConfigError(sentence.to_owned()))?,
+            callback_signing_secret: text("CALLBACK_SIGNING_SECRET").map(Secret::new),
             runtime_token: secret("RUNTIME_TOKEN")?,
             runtime: runtime_binding(text("RUNTIME_URL"), is_bound, production)?,
             allowed_hosts: allowed_hosts(text("DEV_ALLOWED_HOSTS"), production)?,

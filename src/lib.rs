@@ -20,6 +20,7 @@
 )]
 
 pub mod auth;
+pub mod callback_request;
 pub mod commands;
 pub mod config;
 #[cfg(test)]

@@ -4,9 +4,12 @@ use cloud_agent_wire::{MessageId, SessionId, Timestamp, Turn};
 
 use crate::session::admission::{self, Acknowledgement as Admitted};
 use crate::session::credential::CredentialRecord;
+use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::message::{MessageState, Phase};
 use crate::session::outcome::{CompletionSource, PublicFailure};
-use crate::session::record::{InitialMessage, Profile, Refusal, RepositoryRecord, SessionRecord};
+use crate::session::record::{
+    InitialMessage, Profile, Refusal, RepositoryRecord, RuntimeLink, SessionRecord,
+};
 use crate::session::view::Head;
 use crate::trpc::output::{
     Acknowledgement, AssistantOutput, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput,
@@ -26,8 +29,17 @@ pub struct SessionSources {
     pub credential: Option<CredentialRecord>,
     /// The oldest message that has not ended.
     pub head: Option<Head>,
+    /// Whether the runtime has given no sign of life for too long.
+    pub is_stale: bool,
     /// The newest event.
     pub latest_event_id: Option<u64>,
+}
+
+/// Whether the runtime has given no sign of life for too long: it cannot be reached, or a running agent's time to show
+/// something has passed.
+#[must_use]
+pub fn is_stale(link: &RuntimeLink, deadlines: &Deadlines, now: Timestamp) -> bool {
+    link.unreachable_since.is_some() || deadlines.is_due(DeadlineKind::TurnWatch, now)
 }
 
 /// The answer of `getSession`.
@@ -39,6 +51,7 @@ pub fn session(sources: SessionSources) -> GetSessionOutput {
         profile,
         credential,
         head,
+        is_stale,
         latest_event_id,
     } = sources;
     let (github_repo, git_url, platform) = match record.repository {
@@ -71,18 +84,18 @@ pub fn session(sources: SessionSources) -> GetSessionOutput {
         auto_commit: record.finalization.auto_commit,
         upstream_branch: record.upstream_branch,
         runtime_agents,
-        execution: head.and_then(|head| execution(&head, record.created_at)),
+        execution: head.and_then(|head| execution(&head, record.created_at, is_stale)),
         credential: credential_output(credential, refused),
         prepared_at: record.prepared_at,
         initiated_at: record.initiated_at,
         initial_message_id: Some(record.initial_message_id),
         timestamp: record.created_at,
-        version: 1,
+        version: record.version,
         latest_event_id,
     }
 }
 
-fn execution(head: &Head, started_at: Timestamp) -> Option<ExecutionOutput> {
+fn execution(head: &Head, started_at: Timestamp, is_stale: bool) -> Option<ExecutionOutput> {
     let Head::Message(message) = head else {
         return None;
     };
@@ -91,6 +104,10 @@ fn execution(head: &Head, started_at: Timestamp) -> Option<ExecutionOutput> {
         Phase::Accepted => ExecutionStatus::Running,
         Phase::Completed | Phase::Failed | Phase::Interrupted => return None,
     };
+    let health = match status {
+        ExecutionStatus::Running if is_stale => ExecutionHealth::Stale,
+        ExecutionStatus::Running | ExecutionStatus::Pending => ExecutionHealth::Healthy,
+    };
     Some(ExecutionOutput {
         id: message.message_id().clone(),
         status,
@@ -98,7 +115,7 @@ fn execution(head: &Head, started_at: Timestamp) -> Option<ExecutionOutput> {
         last_heartbeat: (),
         process_id: (),
         error: (),
-        health: ExecutionHealth::Healthy,
+        health,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Log lines: one structured JSON line per step of a message's life, and per rotation, skip and replay.
 //!
 //! Lines are joined by session and message id. The fields are typed, and no type in here can hold a secret or text
-//! that a client, git or an agent wrote.
+//! that a client, git or an agent wrote, apart from the origin and the path of a callback's URL.
 
 use cloud_agent_wire::{
     FailureCode, FailureSubtype, Generation, MessageId, SessionId, StoreId, Submission, Timestamp,
@@ -154,6 +154,37 @@ pub enum LogEvent {
         #[serde(skip_serializing_if = "Option::is_none")]
         subtype: Option<FailureSubtype>,
     },
+    /// A batch of messages was reported.
+    CallbackDelivered {
+        /// The message that was reported.
+        message_id: MessageId,
+        /// The receiver: origin and path of its URL.
+        place: String,
+        /// How many tries had failed.
+        failures: u32,
+    },
+    /// A try to report a batch of messages failed; there will be another one.
+    CallbackRetried {
+        /// The message that is reported.
+        message_id: MessageId,
+        /// The receiver: origin and path of its URL.
+        place: String,
+        /// How many tries have failed.
+        failures: u32,
+        /// Why: a status, or that there was no answer.
+        reason: String,
+    },
+    /// A batch of messages will not be reported any more.
+    CallbackGivenUp {
+        /// The message that was to be reported.
+        message_id: MessageId,
+        /// The receiver: origin and path of its URL.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody used the session for so long that it is deleted.
+    SessionExpired,
     /// The runtime has another disk than before; its workspaces and journals are gone.
     RuntimeReplaced {
         /// The new disk.
@@ -196,6 +227,8 @@ impl LogEvent {
             Self::CredentialSkipped { .. }
             | Self::DeliveryRetried { .. }
             | Self::RuntimeCallFailed { .. }
+            | Self::CallbackRetried { .. }
+            | Self::CallbackGivenUp { .. }
             | Self::RuntimeReplaced { .. }
             | Self::CredentialRequired { .. }
             | Self::ManagedCredentialRefused { .. }

@@ -199,6 +199,10 @@ fn the_layer_of_clients_knows_nothing_of_storage() {
 const EXPOSES: &[(&str, &str)] = &[
     ("src/auth.rs", "signs and compares"),
     (
+        "src/callback_request.rs",
+        "reads an opened target, signs, and gives headers to be sent",
+    ),
+    (
         "src/session/admission.rs",
         "compares the new token with the current one",
     ),

@@ -194,6 +194,7 @@ fn persist(
     draft.write(Write::AppendMessage {
         intent,
         created_at: now,
+        callback: view.record.callback,
     });
     if marked {
         draft.write(Write::RemoveMarker(message_id.clone()));
@@ -391,7 +392,6 @@ fn resolve_intent(
         condense_on_complete: finalization
             .condense_on_complete
             .or(record.finalization.condense_on_complete),
-        gate_threshold: record.finalization.gate_threshold.clone(),
     };
     Ok(Intent {
         turn: turn.into_turn(message_id),

@@ -134,8 +134,10 @@ impl Progress<'_> {
             Some(Head::Unreadable {
                 position,
                 message_id,
+                callback,
             }) => {
                 self.set_aside(position, &message_id);
+                self.report(position, &message_id, callback);
                 Work::Again
             }
             Some(Head::Message(message)) => self.work_on_head(&message),
@@ -146,7 +148,9 @@ impl Progress<'_> {
     fn leave_nothing_due(&mut self) {
         let floor = self.now.plus_millis(FLOOR_DELAY_MILLIS);
         for kind in DeadlineKind::ALL.iter().copied() {
-            if self.draft.deadlines.is_due(kind, self.now) {
+            // The same alarm looks at these after the deliveries.
+            let is_next = matches!(kind, DeadlineKind::Callback | DeadlineKind::Retention);
+            if !is_next && self.draft.deadlines.is_due(kind, self.now) {
                 self.draft.deadlines.set(kind, Some(floor));
             }
         }

@@ -55,6 +55,10 @@ deadlines!(
     PushOwed = "push_owed",
     /// The runtime is to be told to stop a turn.
     InterruptOwed = "interrupt_owed",
+    /// A batch of messages is to be reported, or the try to report it counts as lost.
+    Callback = "callback",
+    /// Events may be too old, or the session out of use for too long.
+    Retention = "retention",
     /// The session is being deleted.
     Deletion = "deletion",
 );

@@ -8,14 +8,16 @@ use cloud_agent_wire::{MessageId, Secret, Timestamp};
 use crate::telemetry::LogEvent;
 
 use super::admission::{self, Acknowledgement, AdmissionView};
+use super::callback::{self, Answer, Attempt, BatchId, Callback, CallbackView};
 use super::claim::{self, Work};
 use super::command::{Arrival, Ingredients, SendMessage, Settings};
-use super::deadline::Deadlines;
+use super::deadline::{DeadlineKind, Deadlines};
 use super::ending;
 use super::error::{CommandError, StoreError};
 use super::event::EventDraft;
 use super::preparation::{self, PrepareSession};
 use super::record::{InitialMessage, SessionRecord};
+use super::retention::{self, RetentionView};
 use super::sealing::Sealed;
 use super::step::{Decision, Step};
 use super::view::{DeliveryView, Head};
@@ -55,6 +57,30 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`].
     fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError>;
+
+    /// The record; `None` when there is no session, or it is being deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the row is unreadable.
+    fn live_record(&self) -> Result<Option<SessionRecord>, StoreError>;
+
+    /// What decisions about callbacks read; `None` when there is no session, or it is being deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when a row is unreadable.
+    fn callback_view(&self) -> Result<Option<CallbackView>, StoreError>;
+
+    /// A batch that is to be reported.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the row is unreadable.
+    fn callback(&self, id: BatchId) -> Result<Option<Callback>, StoreError>;
+
+    /// What retention reads; `None` when there is no session, or it is being deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when a row is unreadable.
+    fn retention_view(&self) -> Result<Option<RetentionView>, StoreError>;
 
     /// The stored deadlines.
     ///
@@ -188,17 +214,17 @@ pub fn rotate(
 /// Why it was refused.
 pub fn replace_callback(
     store: &impl Store,
-    target: Option<Secret>,
+    target: Option<&Secret>,
     ingredients: &Ingredients<'_>,
 ) -> Result<(), CommandError> {
-    let (record, sealed) = store
-        .profile_secrets()
+    let record = store
+        .live_record()
         .map_err(|error| unreadable(store, &error))?
         .ok_or(CommandError::SessionNotFound)?;
     let deadlines = store
         .deadlines()
         .map_err(|error| unreadable(store, &error))?;
-    let decision = preparation::replace_callback(&record, &sealed, target, deadlines, ingredients)?;
+    let decision = preparation::replace_callback(&record, target, deadlines, ingredients)?;
     perform(store, decision).map_err(|_| CommandError::Internal("The session could not be stored"))
 }
 
@@ -270,10 +296,9 @@ pub fn prepare(
     store: &impl Store,
     command: PrepareSession,
     now: Timestamp,
-    ingredients: [&Ingredients<'_>; 2],
+    ingredients: [&Ingredients<'_>; 3],
 ) -> Result<(), CommandError> {
-    let [credential, secrets] = ingredients;
-    let decision = preparation::prepare(command, now, credential, secrets)?;
+    let decision = preparation::prepare(command, now, ingredients)?;
     perform(store, decision).map_err(|_| CommandError::Internal("The session could not be stored"))
 }
 
@@ -289,7 +314,48 @@ pub fn wake(store: &impl Store, now: Timestamp, settings: &Settings) -> Result<(
     if view.deadlines.next().is_some() {
         store.arm(&view.deadlines);
     }
-    perform(store, claim::on_wake(&view, now, settings))
+    perform(store, claim::on_wake(&view, now, settings))?;
+    match store.callback_view()? {
+        Some(view) => perform(store, callback::on_wake(&view, now)),
+        None => Ok(()),
+    }
+}
+
+/// What the alarm does after deliveries: old events are swept, and a callback may be due, whose try is then durable.
+///
+/// # Errors
+/// The store's.
+pub fn next_chores(store: &impl Store, now: Timestamp) -> Result<Option<Attempt>, StoreError> {
+    let deadlines = store.deadlines()?;
+    if deadlines.is_due(DeadlineKind::Retention, now)
+        && let Some(view) = store.retention_view()?
+    {
+        perform(store, retention::sweep(&view, now))?;
+    }
+    if deadlines.is_due(DeadlineKind::Callback, now)
+        && let Some(view) = store.callback_view()?
+    {
+        return perform(store, callback::next(&view, now));
+    }
+    Ok(None)
+}
+
+/// Applies what came of a try to report a batch.
+///
+/// # Errors
+/// The store's.
+pub fn apply_callback(
+    store: &impl Store,
+    attempt: &Attempt,
+    answered: (Answer, &str),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(view) = store.callback_view()? else {
+        return Ok(());
+    };
+    let stored = store.callback(attempt.id)?;
+    let decision = callback::on_answered(&view, attempt, stored.as_ref(), answered, now);
+    perform(store, decision)
 }
 
 /// Applies something that came from outside to freshly loaded state. `None` when there is no session any more, or it is

@@ -5,6 +5,8 @@ use cloud_agent_wire::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::record::CallbackTargetId;
+
 /// The place of a message in the queue. First in, first out goes by this, never by ids or times.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
@@ -21,6 +23,8 @@ pub struct MessageRecord {
     pub intent: Intent,
     /// When it was admitted.
     pub created_at: Timestamp,
+    /// Where it is reported to when it has ended.
+    pub callback: Option<CallbackTargetId>,
     /// Where it is in its life.
     pub state: MessageState,
 }

@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod attachment;
+pub mod callback;
 pub mod claim;
 pub mod command;
 pub mod credential;
@@ -27,6 +28,7 @@ pub mod outcome;
 pub mod preparation;
 mod progress;
 pub mod record;
+pub mod retention;
 pub mod retry;
 pub mod sealing;
 pub mod step;

@@ -10,10 +10,11 @@ use crate::telemetry::LogEvent;
 
 use super::command::{Arrival, Ingredients};
 use super::credential::{CredentialRecord, Pointer};
-use super::deadline::Deadlines;
+use super::deadline::{DeadlineKind, Deadlines};
 use super::encrypted_secret::EncryptedSecret;
 use super::error::CommandError;
-use super::record::{InitialMessage, Profile, RepositoryRecord, SessionRecord};
+use super::record::{CallbackTargetId, InitialMessage, Profile, RepositoryRecord, SessionRecord};
+use super::retention;
 use super::sealing::{Sealed, SecretKind};
 use super::step::{Decision, Draft, Write};
 
@@ -26,6 +27,8 @@ pub struct PrepareSession {
     pub profile: Profile,
     /// Secrets that deliveries need.
     pub secrets: ProfileSecrets,
+    /// Where messages are reported to: JSON text of a URL and headers.
+    pub callback: Option<Secret>,
     /// The first message.
     pub initial: InitialMessage,
     /// The first credential of a generic git repository, well-formed.
@@ -45,8 +48,6 @@ pub struct ProfileSecrets {
     pub settings: BTreeMap<String, Secret>,
 }
 
-/// The name of the setting that says where the session reports to.
-pub const CALLBACK_TARGET: &str = "callbackTarget";
 /// The name of the setting with the encrypted secrets.
 pub const ENCRYPTED_SECRETS: &str = "encryptedSecrets";
 /// The name of the setting with the token that the agent reaches its model with; a text, not JSON.
@@ -131,24 +132,32 @@ impl ProfileSecrets {
 
 /// Decides on preparation: one step that makes the session with its sealed secrets and its first credential.
 ///
-/// `nonces` are two: one for the credential, one for the other secrets.
+/// The ingredients are three: for the credential, for the other secrets and for the callback's target.
 ///
 /// # Errors
 /// A secret cannot be sealed.
 pub fn prepare(
     command: PrepareSession,
     now: Timestamp,
-    credential_ingredients: &Ingredients<'_>,
-    secrets_ingredients: &Ingredients<'_>,
+    [
+        credential_ingredients,
+        secrets_ingredients,
+        callback_ingredients,
+    ]: [&Ingredients<'_>; 3],
 ) -> Result<Decision<()>, CommandError> {
     let PrepareSession {
         record,
         profile,
         secrets,
+        callback,
         initial,
         git_token,
         arrival,
     } = command;
+    let record = SessionRecord {
+        callback: callback.as_ref().map(|_| CallbackTargetId(record.version)),
+        ..record
+    };
     let cannot_seal = |_| CommandError::Internal("The session's secrets could not be stored");
     let mut draft = Draft::new(Deadlines::default());
     let context = record.sealing_context();
@@ -185,6 +194,14 @@ pub fn prepare(
             })
         }
     };
+    let target = match (record.callback, &callback) {
+        (Some(id), Some(target)) => Some((id, seal_target(&record, target, callback_ingredients)?)),
+        _ => None,
+    };
+    let first_look = retention::first_look(record.created_at);
+    draft
+        .deadlines
+        .set(DeadlineKind::Retention, Some(first_look));
     draft.write(Write::CreateSession {
         record: Box::new(record),
         profile,
@@ -200,44 +217,54 @@ pub fn prepare(
         });
         draft.write(Write::PutCredential(credential));
     }
+    if let Some((id, target)) = target {
+        draft.write(Write::PutCallbackTarget(id, target));
+    }
     Ok(draft.finish(()))
 }
 
-/// Decides on another callback: the sealed secrets with that one in them.
+/// Decides on another callback. Messages that were admitted before keep theirs.
 ///
 /// # Errors
-/// The stored secrets do not open, or the new ones cannot be sealed.
+/// The target cannot be sealed.
 pub fn replace_callback(
     record: &SessionRecord,
-    sealed: &Sealed,
-    target: Option<Secret>,
+    target: Option<&Secret>,
     deadlines: Deadlines,
     ingredients: &Ingredients<'_>,
 ) -> Result<Decision<()>, CommandError> {
-    let context = record.sealing_context();
-    let damaged = CommandError::Internal("The session's secrets could not be read");
-    let mut secrets = ingredients
-        .ring
-        .open(SecretKind::Profile, context, sealed)
-        .ok()
-        .and_then(|text| ProfileSecrets::from_sealable(&text))
-        .ok_or(damaged)?;
-    match target {
-        Some(target) => secrets.settings.insert(CALLBACK_TARGET.to_owned(), target),
-        None => secrets.settings.remove(CALLBACK_TARGET),
-    };
+    let version = record.version + 1;
+    let id = target.map(|_| CallbackTargetId(version));
     let mut draft = Draft::new(deadlines);
-    let resealed = ingredients
+    if let (Some(id), Some(target)) = (id, target) {
+        let sealed = seal_target(record, target, ingredients)?;
+        draft.write(Write::PutCallbackTarget(id, sealed));
+    }
+    let record = SessionRecord {
+        version,
+        callback: id,
+        ..record.clone()
+    };
+    draft.write(Write::PutRecord(Box::new(record)));
+    draft.write(Write::ForgetCallbackTargets { except: id });
+    Ok(draft.finish(()))
+}
+
+fn seal_target(
+    record: &SessionRecord,
+    target: &Secret,
+    ingredients: &Ingredients<'_>,
+) -> Result<Sealed, CommandError> {
+    let context = record.sealing_context();
+    ingredients
         .ring
         .seal(
-            SecretKind::Profile,
+            SecretKind::CallbackTarget,
             context,
-            &secrets.to_sealable()?,
+            target,
             &ingredients.nonce,
         )
-        .map_err(|_| CommandError::Internal("The session's secrets could not be stored"))?;
-    draft.write(Write::PutSecret(SecretKind::Profile, resealed));
-    Ok(draft.finish(()))
+        .map_err(|_| CommandError::Internal("The callback could not be stored"))
 }
 
 const fn kind(repository: &RepositoryRecord) -> &'static str {

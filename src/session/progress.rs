@@ -6,11 +6,12 @@ use cloud_agent_wire::{
 
 use crate::telemetry::LogEvent;
 
+use super::callback::{self, Callback, CallbackState};
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::event;
-use super::message::{DeliveryHistory, MessageRecord, MessageState};
-use super::record::{OwedInterrupt, Refusal, RuntimeLink};
+use super::message::{DeliveryHistory, MessageRecord, MessageState, QueuePosition};
+use super::record::{CallbackTargetId, OwedInterrupt, Refusal, RuntimeLink};
 use super::retry::{failure_policy, next_delay_millis};
 use super::step::{Decision, Draft, Write};
 use super::timing::{FLOOR_DELAY_MILLIS, MANAGED_REFUSAL_DELAY_MILLIS};
@@ -57,6 +58,7 @@ impl<'a> Progress<'a> {
 
     pub(super) fn finish<T>(mut self, outcome: T) -> Decision<T> {
         if self.record_changed {
+            self.view.record.version += 1;
             self.draft
                 .write(Write::PutRecord(Box::new(self.view.record)));
         }
@@ -321,6 +323,31 @@ impl<'a> Progress<'a> {
             .set(DeadlineKind::InterruptOwed, Some(self.now));
     }
 
+    /// Takes a message that has ended into the batch that is reported once the session is idle.
+    pub(super) fn report(
+        &mut self,
+        position: QueuePosition,
+        message_id: &MessageId,
+        target: Option<CallbackTargetId>,
+    ) {
+        let Some(target) = target else {
+            return;
+        };
+        let candidate = Callback {
+            id: position,
+            message_id: message_id.clone(),
+            terminal_at: self.now,
+            target,
+            state: CallbackState::Open,
+        };
+        let batch = callback::with_candidate(self.view.batch.as_ref(), candidate);
+        self.draft.write(Write::PutCallback(batch.clone()));
+        self.view.batch = Some(batch);
+        let now = self.now;
+        self.draft
+            .set_deadline_no_later(DeadlineKind::Callback, now);
+    }
+
     /// Writes a terminal state and lets the queue go on at once.
     pub(super) fn end(&mut self, message: &MessageRecord, state: MessageState) {
         let (code, subtype) = match &state {
@@ -337,6 +364,7 @@ impl<'a> Progress<'a> {
             position: message.position,
             state,
         });
+        self.report(message.position, message.message_id(), message.callback);
         self.clear_delivery();
         self.draft
             .deadlines

@@ -54,6 +54,12 @@ pub struct SessionRecord {
     /// When an agent was started for the first time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub initiated_at: Option<Timestamp>,
+    /// Counts the changes of this record.
+    #[serde(default = "first_version")]
+    pub version: u64,
+    /// Where messages that are admitted from now on are reported to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub callback: Option<CallbackTargetId>,
     /// The last credential that the remote refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<Refusal>,
@@ -64,6 +70,15 @@ pub struct SessionRecord {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deleting_since: Option<Timestamp>,
 }
+
+const fn first_version() -> u64 {
+    1
+}
+
+/// Names a callback's target, which never changes: another one has another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallbackTargetId(pub u64);
 
 /// A credential that the remote refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -48,6 +48,8 @@ pub enum SecretKind {
     GitToken,
     /// Environment variables, headers and other secrets that came with preparation, as one JSON object.
     Profile,
+    /// Where messages are reported to, with the headers for it.
+    CallbackTarget,
 }
 
 impl SecretKind {
@@ -57,6 +59,7 @@ impl SecretKind {
         match self {
             Self::GitToken => "git_token",
             Self::Profile => "profile",
+            Self::CallbackTarget => "callback_target",
         }
     }
 }

@@ -4,11 +4,14 @@ use cloud_agent_wire::{Intent, MessageId, Timestamp};
 
 use crate::telemetry::LogEvent;
 
+use super::callback::{BatchId, Callback};
 use super::credential::{CredentialRecord, Marker};
 use super::deadline::{DeadlineKind, Deadlines};
 use super::event::EventDraft;
 use super::message::{MessageState, QueuePosition};
-use super::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
+use super::record::{CallbackTargetId, InitialMessage, Profile, RuntimeLink, SessionRecord};
+#[cfg(doc)]
+use super::retention::SWEPT_EVENTS_MAX;
 use super::sealing::{Sealed, SecretKind};
 
 /// One change of storage.
@@ -29,7 +32,7 @@ pub enum Write {
     PutSecret(SecretKind, Sealed),
     /// Replaces the credential together with its pointer.
     PutCredential(CredentialRecord),
-    /// Removes every sealed secret, the credential among them.
+    /// Removes every sealed secret, the credential and the callbacks' targets among them, and what was to be reported.
     ForgetSecrets,
     /// Adds or replaces a message's marker.
     PutMarker(Marker),
@@ -46,6 +49,8 @@ pub enum Write {
         intent: Intent,
         /// When it was admitted.
         created_at: Timestamp,
+        /// Where it is reported to when it has ended.
+        callback: Option<CallbackTargetId>,
     },
     /// Changes the state of a message.
     PutMessageState {
@@ -53,6 +58,22 @@ pub enum Write {
         position: QueuePosition,
         /// Its new state.
         state: MessageState,
+    },
+    /// Stores a callback's sealed target.
+    PutCallbackTarget(CallbackTargetId, Sealed),
+    /// Removes the targets that no open message and no batch needs.
+    ForgetCallbackTargets {
+        /// The session's own, which stays.
+        except: Option<CallbackTargetId>,
+    },
+    /// Adds or replaces a batch of messages that is to be reported.
+    PutCallback(Callback),
+    /// Removes a batch that was reported or given up.
+    RemoveCallback(BatchId),
+    /// Removes events up to a moment, oldest first and not more than [`SWEPT_EVENTS_MAX`].
+    SweepEvents {
+        /// The moment.
+        until: Timestamp,
     },
     /// Appends an event to the log.
     AppendEvent(EventDraft),

@@ -2,10 +2,11 @@
 
 use cloud_agent_wire::{Generation, MessageId, Timestamp};
 
+use super::callback::Callback;
 use super::credential::CredentialRecord;
 use super::deadline::Deadlines;
 use super::message::{MessageRecord, QueuePosition};
-use super::record::{Refusal, RuntimeLink, SessionRecord};
+use super::record::{CallbackTargetId, Refusal, RuntimeLink, SessionRecord};
 
 /// The part of the state that delivery reads: of bounded size.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct DeliveryView {
     pub credential: Option<CredentialRecord>,
     /// The oldest message that has not ended.
     pub head: Option<Head>,
+    /// The batch of ended messages that is open, if one is.
+    pub batch: Option<Callback>,
     /// What is known about the runtime.
     pub link: RuntimeLink,
     /// When the next open marker expires, after those that have by now.
@@ -63,5 +66,7 @@ pub enum Head {
         position: QueuePosition,
         /// Its id.
         message_id: MessageId,
+        /// Where it is reported to when it has ended.
+        callback: Option<CallbackTargetId>,
     },
 }

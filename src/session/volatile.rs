@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cloud_agent_wire::{MessageId, PrepareStep, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::event::EventDraft;
+use super::event::{Entity, EventDraft};
 
 /// Type of the event that an agent printed a line that is not JSON.
 pub const OUTPUT: &str = "output";
@@ -46,7 +46,7 @@ fn draft(
 ) -> EventDraft {
     EventDraft {
         kind,
-        entity: None,
+        entity: Entity::None,
         message_id: message_id.cloned(),
         // The payloads are structs of this module; serializing them cannot fail.
         payload: serde_json::to_string(payload).unwrap_or_default(),

@@ -133,8 +133,11 @@ impl Answering<'_> {
                 ));
             }
             let command = commands::prepare_session(input, ids, self.envelope.arrival(), now());
+            // Each sealing has a nonce of its own.
             let (credential, secrets) = (self.ingredients()?, self.ingredients()?);
-            engine::prepare(&**self.store, command, now(), [&credential, &secrets])
+            let callback = self.ingredients()?;
+            let ingredients = [&credential, &secrets, &callback];
+            engine::prepare(&**self.store, command, now(), ingredients)
                 .map_err(|error| commands::call_error(&error, false))?;
         }
         if auto_initiate {
@@ -170,7 +173,7 @@ impl Answering<'_> {
                     CallbackChange::Set(target) => commands::callback_target(&target),
                     CallbackChange::Keep | CallbackChange::Clear => None,
                 };
-                engine::replace_callback(&**self.store, target, &self.ingredients()?)
+                engine::replace_callback(&**self.store, target.as_ref(), &self.ingredients()?)
                     .map_err(refused)?;
             }
         }

@@ -3,6 +3,7 @@
 mod answering;
 mod bodies;
 mod bucket;
+mod callbacks;
 mod config;
 mod decryption;
 mod delivery;

@@ -20,6 +20,7 @@ use crate::telemetry::LogEvent;
 use crate::trpc::{CallError, ErrorKey, Procedure};
 
 use super::answering::Answering;
+use super::callbacks::Sender;
 use super::config::config;
 use super::delivery::Delivery;
 use super::platform::now;
@@ -207,8 +208,17 @@ impl CloudAgentSession {
         let store = &delivery.store;
         let work = engine::next_work(&**store, now(), &delivery.config.settings)
             .map_err(|error| worker::Error::RustError(error.to_string()))?;
+        let callback = engine::next_chores(&**store, now())
+            .map_err(|error| worker::Error::RustError(error.to_string()))?;
         // What was decided is durable, and the alarm armed for the case that this handler dies.
         store.settle_alarm().await?;
+        if let Some(attempt) = callback {
+            let sender = Sender {
+                store: Rc::clone(store),
+                config: Rc::clone(&delivery.config),
+            };
+            self.state.wait_until(sender.send(attempt));
+        }
         let done = match work {
             Some(Work::Deliver(claim)) if attachments(&claim.intent).is_some() => {
                 self.hand_over_with_files(delivery, claim);

@@ -115,9 +115,14 @@ pub fn text(value: &str) -> SqlStorageValue {
     SqlStorageValue::String(value.to_owned())
 }
 
+/// A number to bind, or NULL.
+pub fn optional_integer(value: Option<u64>) -> SqlStorageValue {
+    value.map_or(SqlStorageValue::Null, integer)
+}
+
 /// A moment to bind, or NULL.
 pub fn optional_time(value: Option<Timestamp>) -> SqlStorageValue {
-    value.map_or(SqlStorageValue::Null, |at| integer(at.as_millis()))
+    optional_integer(value.map(Timestamp::as_millis))
 }
 
 /// A text to bind, or NULL.

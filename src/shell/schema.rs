@@ -42,7 +42,8 @@ const MIGRATIONS: &[Migration] = &[&[
         phase TEXT NOT NULL,
         intent TEXT NOT NULL,
         state TEXT NOT NULL,
-        created_at INTEGER NOT NULL
+        created_at INTEGER NOT NULL,
+        callback INTEGER
     )",
     // Holds at most eleven rows, so that finding the head costs the same after ten thousand messages.
     "CREATE INDEX message_open ON message (position)
@@ -67,6 +68,18 @@ const MIGRATIONS: &[Migration] = &[&[
     )",
     // Tickets that have opened a socket; one that has expired opens none anyway, and is removed.
     "CREATE TABLE ticket (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
+    // Sealed, and never changed: messages and batches name the target that was set when they were admitted.
+    "CREATE TABLE callback_target (id INTEGER PRIMARY KEY, sealed TEXT NOT NULL)",
+    // What is to be reported. The open batch has no moment yet.
+    "CREATE TABLE callback (
+        id INTEGER PRIMARY KEY,
+        message_id TEXT NOT NULL,
+        terminal_at INTEGER NOT NULL,
+        target INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        at INTEGER
+    )",
+    "CREATE INDEX callback_at ON callback (at)",
     "CREATE TABLE deadline (kind TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
 ]];
 

@@ -5,10 +5,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use cloud_agent_wire::{EventSequence, Generation, MessageId, SessionId, Timestamp};
 use js_sys::Promise;
 use js_sys::futures::JsFuture;
-use worker::{SqlStorage, State, Storage};
+use worker::{SqlStorage, SqlStorageValue, State, Storage};
 
-use crate::projection::{MessageFacts, SessionSources};
+use crate::projection::{MessageFacts, SessionSources, is_stale};
 use crate::session::admission::{AdmissionView, KnownMessage};
+use crate::session::callback::{BatchId, Callback, CallbackView};
 use crate::session::credential::{CredentialRecord, Marker, Pointer};
 use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::engine::Store;
@@ -16,7 +17,10 @@ use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
 use crate::session::kilocode;
 use crate::session::message::{MessageRecord, MessageState, QueuePosition};
-use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
+use crate::session::record::{
+    CallbackTargetId, InitialMessage, Profile, RuntimeLink, SessionRecord,
+};
+use crate::session::retention::RetentionView;
 use crate::session::sealing::{Sealed, SecretKind};
 use crate::session::step::Step;
 use crate::session::view::{DeliveryView, Head};
@@ -41,7 +45,8 @@ pub struct SqlStore {
 }
 
 /// Messages, with the columns in the order that [`head`] reads them.
-pub const MESSAGES: &str = "SELECT message_id, position, created_at, intent, state FROM message";
+pub const MESSAGES: &str =
+    "SELECT message_id, position, callback, created_at, intent, state FROM message";
 /// Most parts of an answer that are looked at.
 const ANSWER_PARTS_MAX: usize = 1_000;
 /// Messages that have not ended, at most eleven. The words are those of the index.
@@ -142,6 +147,54 @@ impl SqlStore {
         Ok(Some((record.session_id, message)))
     }
 
+    /// A message, wherever it is in its life, that a callback reports.
+    pub fn reported_message(&self, id: &MessageId) -> Result<Option<MessageFacts>, StoreError> {
+        Ok(self.message(id)?.and_then(|(_, message)| message))
+    }
+
+    /// The sealed target of a callback, with the record that it is bound to.
+    pub fn callback_target(
+        &self,
+        id: CallbackTargetId,
+    ) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
+        let Some(record) = Store::live_record(self)? else {
+            return Ok(None);
+        };
+        let query = "SELECT sealed FROM callback_target WHERE id = ?";
+        let Some(mut row) = one(&self.sql, query, vec![integer(id.0)])? else {
+            return Ok(None);
+        };
+        let sealed = Sealed::from_stored(row.text("callback_target")?);
+        Ok(Some((record, sealed)))
+    }
+
+    /// Batches to report, with the condition and the order that choose them.
+    fn callbacks(
+        &self,
+        which: &str,
+        values: Vec<SqlStorageValue>,
+    ) -> Result<Vec<Callback>, StoreError> {
+        let query = format!(
+            "SELECT id, message_id, terminal_at, target, state FROM callback WHERE {which}"
+        );
+        all(&self.sql, &query, values)?
+            .into_iter()
+            .map(callback)
+            .collect()
+    }
+
+    fn open_batch(&self) -> Result<Option<Callback>, StoreError> {
+        Ok(self.callbacks("at IS NULL LIMIT 1", vec![])?.pop())
+    }
+
+    /// When the first event in an order happened.
+    fn event_at(&self, order: &str) -> Result<Option<Timestamp>, StoreError> {
+        let query = format!("SELECT at FROM event ORDER BY id {order} LIMIT 1");
+        one(&self.sql, &query, vec![])?
+            .map(|mut row| row.time("event"))
+            .transpose()
+    }
+
     /// The text of the agent's answer to a completed message.
     fn answer(&self, state: &MessageState) -> Result<Option<String>, StoreError> {
         let MessageState::Completed {
@@ -184,6 +237,7 @@ impl SqlStore {
             profile,
             credential: self.credential()?,
             head: self.head()?,
+            is_stale: is_stale(&self.link()?, &self.deadlines()?, platform::now()),
             latest_event_id,
         }))
     }
@@ -320,9 +374,11 @@ pub fn head(mut row: Row) -> Result<Head, StoreError> {
         .try_into()
         .map_err(|_| StoreError::Unreadable(TABLE))?;
     let position = QueuePosition(row.integer(TABLE)?);
+    let callback = row.optional_integer(TABLE)?.map(CallbackTargetId);
     let mut rest = || {
         Ok::<_, StoreError>(MessageRecord {
             position,
+            callback,
             created_at: row.time(TABLE)?,
             intent: row.json(TABLE)?,
             state: row.json(TABLE)?,
@@ -333,7 +389,22 @@ pub fn head(mut row: Row) -> Result<Head, StoreError> {
         Err(_) => Head::Unreadable {
             position,
             message_id,
+            callback,
         },
+    })
+}
+
+fn callback(mut row: Row) -> Result<Callback, StoreError> {
+    const TABLE: &str = "callback";
+    Ok(Callback {
+        id: QueuePosition(row.integer(TABLE)?),
+        message_id: row
+            .text(TABLE)?
+            .try_into()
+            .map_err(|_| StoreError::Unreadable(TABLE))?,
+        terminal_at: row.time(TABLE)?,
+        target: CallbackTargetId(row.integer(TABLE)?),
+        state: row.json(TABLE)?,
     })
 }
 
@@ -377,6 +448,7 @@ impl Store for SqlStore {
             record,
             credential: self.credential()?,
             head: self.head()?,
+            batch: self.open_batch()?,
             link: self.link()?,
             next_marker_expiry: next
                 .map(|mut row| row.optional_time("marker"))
@@ -403,6 +475,12 @@ impl Store for SqlStore {
             .collect()
     }
 
+    fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(self
+            .record()?
+            .filter(|record| record.deleting_since.is_none()))
+    }
+
     fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
         let Some(record) = self.live_record()? else {
             return Ok(None);
@@ -411,6 +489,37 @@ impl Store for SqlStore {
         let row = one(&self.sql, query, vec![text(SecretKind::Profile.as_str())])?;
         let mut row = row.ok_or(StoreError::Unreadable("secret"))?;
         Ok(Some((record, Sealed::from_stored(row.text("secret")?))))
+    }
+
+    fn callback_view(&self) -> Result<Option<CallbackView>, StoreError> {
+        let Some(record) = self.live_record()? else {
+            return Ok(None);
+        };
+        Ok(Some(CallbackView {
+            is_idle: self.head()?.is_none(),
+            open: self.open_batch()?,
+            owed: self.callbacks("at IS NOT NULL ORDER BY at, id LIMIT 2", vec![])?,
+            target: record.callback,
+            deadlines: self.deadlines()?,
+        }))
+    }
+
+    fn callback(&self, id: BatchId) -> Result<Option<Callback>, StoreError> {
+        Ok(self.callbacks("id = ?", vec![integer(id.0)])?.pop())
+    }
+
+    fn retention_view(&self) -> Result<Option<RetentionView>, StoreError> {
+        let Some(record) = self.live_record()? else {
+            return Ok(None);
+        };
+        Ok(Some(RetentionView {
+            record,
+            is_idle: self.head()?.is_none(),
+            oldest_event: self.event_at("ASC")?,
+            newest_event: self.event_at("DESC")?,
+            credential_updated_at: self.credential()?.map(|stored| stored.updated_at),
+            deadlines: self.deadlines()?,
+        }))
     }
 
     fn deadlines(&self) -> Result<Deadlines, StoreError> {

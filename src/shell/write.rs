@@ -1,15 +1,18 @@
 //! One SQL statement for each kind of write.
 
-use cloud_agent_wire::{MessageId, StoreId};
+use cloud_agent_wire::{Intent, MessageId, StoreId, Timestamp};
 use worker::{SqlStorage, SqlStorageValue};
 
+use crate::session::callback::Callback;
 use crate::session::credential::CredentialRecord;
 use crate::session::error::StoreError;
 use crate::session::event::Entity;
 use crate::session::message::MessageState;
+use crate::session::record::CallbackTargetId;
+use crate::session::retention::SWEPT_EVENTS_MAX;
 use crate::session::step::{Step, Write};
 
-use super::rows::{integer, optional_text, optional_time, run, text};
+use super::rows::{integer, optional_integer, optional_text, optional_time, run, text};
 
 /// Whether the step makes a session, and so needs its tables.
 pub fn creates_session(step: &Step) -> bool {
@@ -35,7 +38,13 @@ pub fn ends_session(step: &Step) -> bool {
 /// Storage's.
 pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
     if matches!(write, Write::ForgetSecrets) {
-        run(sql, "DELETE FROM secret", vec![])?;
+        for statement in [
+            "DELETE FROM secret",
+            "DELETE FROM callback",
+            "DELETE FROM callback_target",
+        ] {
+            run(sql, statement, vec![])?;
+        }
     }
     if let Write::AppendEvent(event) = write
         && let Entity::Newest(name) = &event.entity
@@ -47,6 +56,12 @@ pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
     let (statement, values) = statement(write)?;
     run(sql, statement, values)
 }
+
+/// Removes the targets that no open message, no batch and not the session itself needs.
+const FORGET_CALLBACK_TARGETS: &str = "DELETE FROM callback_target WHERE id IS NOT ?
+    AND id NOT IN (SELECT callback FROM message WHERE callback IS NOT NULL
+        AND phase IN ('queued', 'claimed', 'accepted'))
+    AND id NOT IN (SELECT target FROM callback)";
 
 type Statement = (&'static str, Vec<SqlStorageValue>);
 
@@ -83,20 +98,30 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             "UPDATE marker SET expires_at = NULL WHERE expires_at <= ?",
             vec![integer(expired_at.as_millis())],
         ),
-        Write::AppendMessage { intent, created_at } => {
-            let state = MessageState::admitted();
-            (
-                "INSERT INTO message (message_id, phase, intent, state, created_at)
-                    VALUES (?, ?, ?, ?, ?)",
-                vec![
-                    text(intent.message_id().as_str()),
-                    text(state.phase().as_str()),
-                    json(intent)?,
-                    json(&state)?,
-                    integer(created_at.as_millis()),
-                ],
-            )
-        }
+        Write::PutCallbackTarget(id, sealed) => (
+            "INSERT OR REPLACE INTO callback_target (id, sealed) VALUES (?, ?)",
+            vec![integer(id.0), text(sealed.as_str())],
+        ),
+        Write::ForgetCallbackTargets { except } => (
+            FORGET_CALLBACK_TARGETS,
+            vec![optional_integer(except.map(|id| id.0))],
+        ),
+        Write::PutCallback(callback) => put_callback(callback)?,
+        Write::RemoveCallback(id) => ("DELETE FROM callback WHERE id = ?", vec![integer(id.0)]),
+        // Ids rise with time, so the oldest events come first. Only as many are looked at as may be removed.
+        Write::SweepEvents { until } => (
+            "DELETE FROM event WHERE id IN (SELECT id FROM
+                (SELECT id, at FROM event ORDER BY id LIMIT ?) WHERE at <= ?)",
+            vec![
+                integer(u64::from(SWEPT_EVENTS_MAX)),
+                integer(until.as_millis()),
+            ],
+        ),
+        Write::AppendMessage {
+            intent,
+            created_at,
+            callback,
+        } => append_message(intent, *created_at, *callback)?,
         Write::PutMessageState { position, state } => (
             "UPDATE message SET phase = ?, state = ? WHERE position = ?",
             vec![
@@ -141,6 +166,41 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
             vec![text(kind.as_str())],
         ),
     })
+}
+
+fn append_message(
+    intent: &Intent,
+    created_at: Timestamp,
+    callback: Option<CallbackTargetId>,
+) -> Result<Statement, StoreError> {
+    let state = MessageState::admitted();
+    Ok((
+        "INSERT INTO message (message_id, phase, intent, state, created_at, callback)
+            VALUES (?, ?, ?, ?, ?, ?)",
+        vec![
+            text(intent.message_id().as_str()),
+            text(state.phase().as_str()),
+            json(intent)?,
+            json(&state)?,
+            integer(created_at.as_millis()),
+            optional_integer(callback.map(|id| id.0)),
+        ],
+    ))
+}
+
+fn put_callback(callback: &Callback) -> Result<Statement, StoreError> {
+    Ok((
+        "INSERT OR REPLACE INTO callback (id, message_id, terminal_at, target, state, at)
+            VALUES (?, ?, ?, ?, ?, ?)",
+        vec![
+            integer(callback.id.0),
+            text(callback.message_id.as_str()),
+            integer(callback.terminal_at.as_millis()),
+            integer(callback.target.0),
+            json(&callback.state)?,
+            optional_time(callback.state.at()),
+        ],
+    ))
 }
 
 fn put_credential(credential: &CredentialRecord) -> Statement {

@@ -144,7 +144,7 @@ pub struct GetSessionOutput {
     pub initial_message_id: Option<MessageId>,
     /// When the session was prepared.
     pub timestamp: Timestamp,
-    /// Version of the session's settings; they are written once.
+    /// Counts the changes of what the session knows about itself.
     pub version: u64,
     /// The newest event.
     #[serde(skip_serializing_if = "Option::is_none")]

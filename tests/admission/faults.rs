@@ -228,7 +228,11 @@ fn a_preparation_that_fails_leaves_an_empty_object() {
             crate::harness::fixtures::generic_git(),
             Some(token("prepared")),
         );
-        let ingredients = [&session.ingredients(), &session.ingredients()];
+        let ingredients = [
+            &session.ingredients(),
+            &session.ingredients(),
+            &session.ingredients(),
+        ];
         cloud_agent_session::session::engine::prepare(
             &session.store,
             command,

@@ -43,7 +43,7 @@ fn first_in_first_out_goes_by_admission_whatever_ids_and_clocks_say() {
         assert_eq!(delivering.phase(digit), Phase::Completed);
     }
     assert_eq!(delivering.ring(), Work::Rest);
-    assert_eq!(delivering.session.store.alarm(), None);
+    assert!(delivering.session.store.is_at_rest());
 }
 
 #[test]

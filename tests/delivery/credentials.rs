@@ -193,7 +193,7 @@ fn nothing_is_pushed_while_no_turn_is_there() {
     delivering.happen([complete('a', 1)]);
     rotate(&delivering, "2");
     assert_eq!(delivering.ring(), Work::Rest);
-    assert_eq!(delivering.session.store.alarm(), None);
+    assert!(delivering.session.store.is_at_rest());
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn an_interrupt_stops_everything_that_has_not_ended() {
     assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
     delivering.interrupt_answered('a');
     assert_eq!(delivering.ring(), Work::Rest);
-    assert_eq!(delivering.session.store.alarm(), None);
+    assert!(delivering.session.store.is_at_rest());
     // Nothing is left to stop.
     let before = delivering.session.store.durable();
     delivering.session.interrupt().unwrap();

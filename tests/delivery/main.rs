@@ -11,6 +11,7 @@
 mod harness;
 
 mod answers;
+mod callbacks;
 mod claims;
 mod credentials;
 mod endings;
@@ -18,4 +19,5 @@ mod events;
 mod followers;
 mod loss;
 mod managed;
+mod retention;
 mod retries;

@@ -21,10 +21,10 @@ before(async () => {
   prepared = await environment.newSession();
   const { messageId: first } = await prepared.session.initiate();
   await prepared.session.completed(first);
-  // The alarm puts the last deadline away a moment after the turn has ended.
+  // The alarm puts the last deadline but that of retention away a moment after the turn has ended.
   await waitFor("the session to rest", () =>
     objectFiles(environment.stack.worker.storage).every(
-      (file) => rowsOf(file).deadline?.length === 0,
+      (file) => rowsOf(file).deadline?.length === 1,
     ),
   );
   stored = digestOf(environment.stack.worker.storage);

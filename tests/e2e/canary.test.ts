@@ -8,6 +8,8 @@ import { after, before, describe, test } from "node:test";
 import { messageId, refusal } from "../../scripts/support/client.ts";
 import type { Session } from "../../scripts/support/session.ts";
 import type { OriginCredentials } from "../../scripts/support/stack.ts";
+import { waitFor } from "../../scripts/support/wait.ts";
+import { type CallbackReceiver, startCallbackReceiver } from "../support/callback-receiver.ts";
 import { findInFiles, findInText, type Needle, needlesOf } from "../support/canary.ts";
 import { encryptSecret, newKeyPair } from "../support/encrypt-secret.ts";
 import { Environment } from "../support/environment.ts";
@@ -25,6 +27,7 @@ interface Token {
 for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[]) {
   describe(`canary, origin credentials: ${originCredentials}`, () => {
     let environment: Environment;
+    let receiver: CallbackReceiver;
     let tokens: Token[];
     let needles: Needle[];
     /** Of secrets that belong to the agent alone. */
@@ -45,7 +48,9 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     const frames: Frame[] = [];
 
     before(async () => {
+      receiver = await startCallbackReceiver();
       environment = await Environment.start({
+        allowedHosts: [receiver.host],
         originCredentials,
         worker: { CREDENTIAL_WAIT_MS: "200", AGENT_ENV_VARS_PRIVATE_KEY: keys.pem },
       });
@@ -63,6 +68,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
 
     after(async () => {
       await environment?.close();
+      await receiver?.close();
     });
 
     const value = (index: number) => tokens[index]?.token ?? "";
@@ -77,6 +83,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
           encryptedSecrets: { SECRET_NAME: envelope },
           mcpServers: { server: { url: "https://h", headers: { key: agentSecrets.header } } },
           setupCommands: ["echo set up"],
+          callbackTarget: { url: receiver.url("/done") },
         },
         environment.stack.client(user),
       );
@@ -167,6 +174,14 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
         assert.ok(types.has(type), type);
       }
       const finds = frames.flatMap((frame) => findInText("frame", JSON.stringify(frame), needles));
+      assert.deepEqual(finds, []);
+    });
+
+    test("no callback holds a token", async () => {
+      await waitFor("a callback", () => receiver.received.length > 0);
+      const finds = receiver.received.flatMap((callback) =>
+        findInText("callback", JSON.stringify(callback), needles).map((find) => find.needle),
+      );
       assert.deepEqual(finds, []);
     });
 

@@ -100,6 +100,11 @@ impl Delivering {
             session.send(prompt(*digit)).expect("it is admitted");
         }
         session.pass_millis(1_000);
+        Self::of(session)
+    }
+
+    /// A session of any kind, whose runtime has done nothing yet.
+    pub const fn of(session: Session) -> Self {
         Self {
             session,
             written: Cell::new(0),

@@ -74,8 +74,14 @@ pub(super) fn secrets(world: &mut World, before: &Durable, durable: &Durable) ->
         texts.push(format!("{:?}", new.session));
     }
     texts.push(format!(
-        "{:?} {:?} {:?} {:?} {:?}",
-        new.secrets, new.credential, new.markers, new.runtime, new.deadlines
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        new.secrets,
+        new.credential,
+        new.markers,
+        new.runtime,
+        new.deadlines,
+        new.callback_targets,
+        new.callbacks
     ));
     for (position, row) in &new.messages {
         if old.messages.get(position) != Some(row) {

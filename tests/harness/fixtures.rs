@@ -96,6 +96,8 @@ pub fn preparation(repository: RepositoryRecord, git_token: Option<Secret>) -> P
             created_at: START,
             prepared_at: None,
             initiated_at: None,
+            version: 1,
+            callback: None,
             refused: None,
             managed: None,
             deleting_since: None,
@@ -105,10 +107,18 @@ pub fn preparation(repository: RepositoryRecord, git_token: Option<Secret>) -> P
             env: [("KEY".to_owned(), secret("env"))].into(),
             ..ProfileSecrets::default()
         },
+        callback: None,
         initial: InitialMessage { intent },
         git_token,
         arrival: arrival(START, 1),
     }
+}
+
+/// A callback's target as it is sealed. Its header carries the canary.
+pub fn callback_target(host: &str) -> Secret {
+    Secret::new(format!(
+        r#"{{"url":"https://{host}/done?key={CANARY}","headers":{{"authorization":"{CANARY}"}}}}"#
+    ))
 }
 
 pub fn arrival(received_at: Timestamp, attempt: u32) -> Arrival {

@@ -1,5 +1,6 @@
 //! What must hold after every step, whatever has happened.
 
+use cloud_agent_session::session::callback::{Callback, CallbackState};
 use cloud_agent_session::session::message::{MessageState, Phase};
 use cloud_agent_wire::{FailureCode, Timestamp};
 
@@ -42,6 +43,9 @@ pub fn check(world: &mut World, step: &Step) -> Check {
     if let Some(broken) = world.runtime.violation() {
         return Err(format!("I8: {broken}"));
     }
+    if let Some(broken) = &world.receiver.violation {
+        return Err(format!("callbacks: {broken}"));
+    }
     let durable = store.durable();
     let before = &step.before;
     let is_changed = durable != *before || step.is_clean_ring;
@@ -63,6 +67,7 @@ pub fn check(world: &mut World, step: &Step) -> Check {
     }
     markers(world, &durable.tables, step.is_clean_ring)?;
     messages(&before.tables, &durable.tables)?;
+    batches(&before.tables, &durable.tables)?;
     ends(world, &before.tables, &durable.tables)?;
     journal(world, &durable.tables)?;
     secrets(world, before, &durable)
@@ -72,7 +77,9 @@ pub fn check(world: &mut World, step: &Step) -> Check {
 fn deletion(world: &mut World, before: &Durable, durable: &Durable) -> Check {
     let tables = &durable.tables;
     ensure(
-        tables.secrets.is_empty() && tables.credential.is_none(),
+        tables.secrets.is_empty()
+            && tables.credential.is_none()
+            && tables.callback_targets.is_empty(),
         || "a deleted session has secrets".to_owned(),
     )?;
     ensure(
@@ -150,6 +157,32 @@ fn messages_are_those_admitted(world: &World, tables: &Tables) -> Check {
     ensure(ids == expected, || {
         format!("I2: the messages are {ids:?}, not {expected:?}")
     })
+}
+
+/// A batch is closed only when the session is idle, reports the message that ended last, and is the only open one.
+fn batches(before: &Tables, tables: &Tables) -> Check {
+    let is_open = |callback: &&Callback| callback.state == CallbackState::Open;
+    ensure(
+        tables.callbacks.values().filter(is_open).count() <= 1,
+        || format!("callbacks: two batches are open: {:?}", tables.callbacks),
+    )?;
+    for (id, callback) in &tables.callbacks {
+        let was_open = before.callbacks.get(id).filter(is_open).is_some();
+        ensure(
+            !was_open || is_open(&callback) || tables.head().is_none(),
+            || format!("callbacks: {callback:?} is closed before the session is idle"),
+        )?;
+        let of_batch = tables.messages.range(id..);
+        let ended = of_batch.filter_map(|(_, row)| {
+            let at = row.state().terminal_at()?;
+            (row.callback.is_some() && is_open(&callback)).then_some(at)
+        });
+        ensure(
+            ended.max().is_none_or(|last| last <= callback.terminal_at),
+            || format!("callbacks: {callback:?} does not report the message that ended last"),
+        )?;
+    }
+    Ok(())
 }
 
 /// I4, and first in, first out.
@@ -247,6 +280,11 @@ fn alarm(world: &World, durable: &Durable) -> Check {
     if !is_deleted && (owes_interrupts(tables) || owes_push(tables)) {
         let at = world.latest.plus_millis(OWED_MILLIS);
         owed.push(("a call to the runtime".to_owned(), at));
+    }
+    for callback in tables.callbacks.values().filter(|_| !is_deleted) {
+        let idle = tables.head().is_none().then_some(world.latest);
+        let at = callback.state.at().or(idle);
+        owed.extend(at.map(|at| (format!("{callback:?}"), at.max(world.latest))));
     }
     let excuse = world
         .shell

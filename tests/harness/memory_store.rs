@@ -4,13 +4,15 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 
 use cloud_agent_session::session::admission::{AdmissionView, KnownMessage};
+use cloud_agent_session::session::callback::{BatchId, Callback, CallbackState, CallbackView};
 use cloud_agent_session::session::credential::Marker;
 use cloud_agent_session::session::deadline::{DeadlineKind, Deadlines};
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::error::StoreError;
 use cloud_agent_session::session::event::EventDraft;
 use cloud_agent_session::session::message::{MessageRecord, MessageState, Phase, QueuePosition};
-use cloud_agent_session::session::record::{InitialMessage, SessionRecord};
+use cloud_agent_session::session::record::{CallbackTargetId, InitialMessage, SessionRecord};
+use cloud_agent_session::session::retention::RetentionView;
 use cloud_agent_session::session::sealing::{Sealed, SecretKind};
 use cloud_agent_session::session::step::Step;
 use cloud_agent_session::session::view::{DeliveryView, Head};
@@ -145,6 +147,13 @@ impl MemoryStore {
         self.told.take()
     }
 
+    /// Whether nothing is owed: only retention looks at the session again, some day.
+    pub fn is_at_rest(&self) -> bool {
+        let tables = self.tables();
+        let mut kinds = tables.deadlines.keys();
+        kinds.all(|kind| *kind == DeadlineKind::Retention.as_str())
+    }
+
     /// The first rule of the tables that a commit broke.
     pub fn violation(&self) -> Option<String> {
         self.violation.borrow().clone()
@@ -174,7 +183,7 @@ impl MemoryStore {
     }
 
     /// The record, unless the session is being deleted.
-    fn live_record(&self, tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
+    fn live(&self, tables: &Tables) -> Result<Option<SessionRecord>, StoreError> {
         let record = self.record(tables)?;
         Ok(record.filter(|record| record.deleting_since.is_none()))
     }
@@ -199,6 +208,13 @@ fn deadlines(tables: &Tables) -> Deadlines {
     deadlines
 }
 
+fn open_batch(tables: &Tables) -> Option<Callback> {
+    let mut callbacks = tables.callbacks.values();
+    callbacks
+        .find(|callback| callback.state == CallbackState::Open)
+        .cloned()
+}
+
 fn head(position: u64, row: &MessageRow) -> Head {
     let position = QueuePosition(position);
     let message = || {
@@ -206,6 +222,7 @@ fn head(position: u64, row: &MessageRow) -> Head {
             position,
             intent: read(&row.intent, "message")?,
             created_at: row.created_at,
+            callback: row.callback.map(CallbackTargetId),
             state: read(&row.state, "message")?,
         })
     };
@@ -214,6 +231,7 @@ fn head(position: u64, row: &MessageRow) -> Head {
         Err(_) => Head::Unreadable {
             position,
             message_id: row.message_id.clone(),
+            callback: row.callback.map(CallbackTargetId),
         },
     }
 }
@@ -224,7 +242,7 @@ impl Store for MemoryStore {
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = self.live_record(&tables)? else {
+        let Some(record) = self.live(&tables)? else {
             return Ok(None);
         };
         let marker = message_id.and_then(|id| {
@@ -270,6 +288,7 @@ impl Store for MemoryStore {
             record,
             credential: tables.credential.clone(),
             head: tables.head().map(|(position, row)| head(position, row)),
+            batch: open_batch(&tables),
             link: tables.runtime.clone().unwrap_or_default(),
             next_marker_expiry: expiries.filter(|at| *at > now).min(),
             deadlines: deadlines(&tables),
@@ -286,20 +305,63 @@ impl Store for MemoryStore {
         let tables = self.alive()?;
         let session = tables.session.as_ref().filter(|_| {
             // A session that is being deleted is gone for clients.
-            self.live_record(&tables)
-                .is_ok_and(|record| record.is_some())
+            self.live(&tables).is_ok_and(|record| record.is_some())
         });
         session.map(|row| read(&row.initial, "session")).transpose()
     }
 
     fn profile_secrets(&self) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
         let tables = self.alive()?;
-        let Some(record) = self.live_record(&tables)? else {
+        let Some(record) = self.live(&tables)? else {
             return Ok(None);
         };
         let sealed = tables.secrets.get(SecretKind::Profile.as_str());
         let sealed = sealed.ok_or(StoreError::Unreadable("secret"))?;
         Ok(Some((record, Sealed::from_stored(sealed.clone()))))
+    }
+
+    fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
+        let tables = self.alive()?;
+        self.live(&tables)
+    }
+
+    fn callback_view(&self) -> Result<Option<CallbackView>, StoreError> {
+        let tables = self.alive()?;
+        let Some(record) = self.live(&tables)? else {
+            return Ok(None);
+        };
+        let mut owed: Vec<_> = tables.callbacks.values().cloned().collect();
+        owed.retain(|callback| callback.state.at().is_some());
+        owed.sort_by_key(|callback| (callback.state.at(), callback.id));
+        owed.truncate(2);
+        Ok(Some(CallbackView {
+            is_idle: tables.head().is_none(),
+            open: open_batch(&tables),
+            owed,
+            target: record.callback,
+            deadlines: deadlines(&tables),
+        }))
+    }
+
+    fn callback(&self, id: BatchId) -> Result<Option<Callback>, StoreError> {
+        let tables = self.alive()?;
+        Ok(tables.callbacks.get(&id.0).cloned())
+    }
+
+    fn retention_view(&self) -> Result<Option<RetentionView>, StoreError> {
+        let tables = self.alive()?;
+        let Some(record) = self.live(&tables)? else {
+            return Ok(None);
+        };
+        let credential = tables.credential.as_ref();
+        Ok(Some(RetentionView {
+            record,
+            is_idle: tables.head().is_none(),
+            oldest_event: tables.events.values().next().map(|row| row.at),
+            newest_event: tables.events.values().next_back().map(|row| row.at),
+            credential_updated_at: credential.map(|stored| stored.updated_at),
+            deadlines: deadlines(&tables),
+        }))
     }
 
     fn deadlines(&self) -> Result<Deadlines, StoreError> {

@@ -11,6 +11,7 @@ pub mod follower;
 pub mod invariants;
 pub mod memory_store;
 pub mod model;
+pub mod receiver;
 pub mod runtime;
 pub mod session;
 pub mod shell;

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use cloud_agent_session::session::admission::Acknowledgement;
+use cloud_agent_session::session::callback::{Answer, Attempt};
 use cloud_agent_session::session::claim::Work;
 use cloud_agent_session::session::command::{Arrival, Ingredients, SendMessage};
 use cloud_agent_session::session::engine;
 use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::message::MessageState;
+use cloud_agent_session::session::preparation::PrepareSession;
 use cloud_agent_session::session::record::{RepositoryRecord, SessionRecord};
 use cloud_agent_session::session::sealing::{KeyRing, SecretKind};
 use cloud_agent_wire::{MessageId, Secret, Timestamp};
@@ -39,9 +41,26 @@ impl Session {
 
     /// A prepared session of any kind of repository.
     pub fn prepared(repository: RepositoryRecord, git_token: Option<Secret>) -> Self {
+        Self::of(fixtures::preparation(repository, git_token))
+    }
+
+    /// A prepared session of a generic git repository with a token and a callback.
+    pub fn with_callback(token: Option<&str>) -> Self {
+        let command = fixtures::preparation(fixtures::generic_git(), token.map(fixtures::token));
+        Self::of(PrepareSession {
+            callback: Some(fixtures::callback_target("hooks.example.com")),
+            ..command
+        })
+    }
+
+    /// The session of a preparation.
+    pub fn of(command: PrepareSession) -> Self {
         let session = Self::empty();
-        let command = fixtures::preparation(repository, git_token);
-        let ingredients = [&session.ingredients(), &session.ingredients()];
+        let ingredients = [
+            &session.ingredients(),
+            &session.ingredients(),
+            &session.ingredients(),
+        ];
         engine::prepare(&session.store, command, session.now(), ingredients)
             .expect("the preparation is valid");
         session
@@ -91,6 +110,22 @@ impl Session {
 
     pub fn delete(&self) -> Result<(), CommandError> {
         engine::delete(&self.store, self.now())
+    }
+
+    pub fn replace_callback(&self, target: Option<&Secret>) -> Result<(), CommandError> {
+        engine::replace_callback(&self.store, target, &self.ingredients())
+    }
+
+    /// What the alarm does after deliveries.
+    pub fn chores(&self) -> Option<Attempt> {
+        engine::next_chores(&self.store, self.now()).expect("the store works")
+    }
+
+    /// What came of a try to report a batch.
+    pub fn reported(&self, attempt: &Attempt, answer: Answer) {
+        let answered = (answer, "https://hooks.example.com/done");
+        engine::apply_callback(&self.store, attempt, answered, self.now())
+            .expect("the store works");
     }
 
     pub fn initiate(&self, arrival: Arrival) -> Result<Acknowledgement, CommandError> {

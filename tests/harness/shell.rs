@@ -3,6 +3,7 @@
 //! Follows the object's alarm handler and its dealings with the runtime; the reader of events is in
 //! [`super::follower`]. What is kept here is memory that a death loses.
 
+use cloud_agent_session::session::callback::Attempt;
 use cloud_agent_session::session::claim::{Claim, Work};
 use cloud_agent_session::session::command::Settings;
 use cloud_agent_session::session::delivery::{
@@ -34,6 +35,8 @@ pub struct Shell {
     pub follower: Option<Follower>,
     /// One whose place was taken while it waited for an outside call.
     pub retired: Option<Follower>,
+    /// Tries to report batches that are under way.
+    pub tries: Vec<Attempt>,
     /// When the runtime last did what it was asked.
     pub last_answer: Option<Timestamp>,
     /// When an alarm handler last met a fault of the store.
@@ -91,9 +94,15 @@ impl Shell {
         if self.handler.is_some() || session.store.take_alarm().is_none() {
             return;
         }
-        let work = engine::next_work(&session.store, session.now(), &SETTINGS);
-        let outcome = work.and_then(|work| begin(session, work.unwrap_or(Work::Rest)));
+        let outcome = self.work_once(session);
         self.go_on(session, outcome);
+    }
+
+    fn work_once(&mut self, session: &Session) -> Outcome {
+        let work = engine::next_work(&session.store, session.now(), &SETTINGS)?;
+        let attempt = engine::next_chores(&session.store, session.now())?;
+        self.tries.extend(attempt);
+        begin(session, work.unwrap_or(Work::Rest))
     }
 
     /// The handler's call is answered.
@@ -236,6 +245,7 @@ impl Shell {
         self.handler = None;
         self.follower = None;
         self.retired = None;
+        self.tries.clear();
     }
 }
 

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use cloud_agent_session::session::callback::Callback;
 use cloud_agent_session::session::credential::CredentialRecord;
 use cloud_agent_session::session::deadline::DeadlineKind;
 use cloud_agent_session::session::event::{Entity, EventDraft};
 use cloud_agent_session::session::message::{MessageState, Phase, is_allowed};
-use cloud_agent_session::session::record::RuntimeLink;
+use cloud_agent_session::session::record::{CallbackTargetId, RuntimeLink};
+use cloud_agent_session::session::retention::SWEPT_EVENTS_MAX;
 use cloud_agent_session::session::step::Write;
 use cloud_agent_wire::{MessageId, Timestamp};
 use serde::Serialize;
@@ -29,6 +31,10 @@ pub struct Tables {
     /// By id.
     pub events: BTreeMap<u64, Rc<EventRow>>,
     pub last_event_id: u64,
+    /// Sealed, by id.
+    pub callback_targets: BTreeMap<u64, String>,
+    /// Batches to report, by id.
+    pub callbacks: BTreeMap<u64, Callback>,
     pub runtime: Option<RuntimeLink>,
     pub deadlines: BTreeMap<&'static str, Timestamp>,
 }
@@ -53,6 +59,7 @@ pub struct MessageRow {
     pub intent: Rc<str>,
     pub state: Rc<str>,
     pub created_at: Timestamp,
+    pub callback: Option<u64>,
 }
 
 impl MessageRow {
@@ -111,6 +118,8 @@ impl Tables {
             Write::PutCredential(credential) => self.credential = Some(credential.clone()),
             Write::ForgetSecrets => {
                 self.secrets.clear();
+                self.callback_targets.clear();
+                self.callbacks.clear();
                 self.credential = None;
             }
             Write::PutMarker(marker) => {
@@ -130,7 +139,11 @@ impl Tables {
                     }
                 }
             }
-            Write::AppendMessage { intent, created_at } => {
+            Write::AppendMessage {
+                intent,
+                created_at,
+                callback,
+            } => {
                 let message_id = intent.message_id().clone();
                 if self.position_of(&message_id).is_some() {
                     return Err(format!("{message_id} is admitted twice"));
@@ -143,10 +156,21 @@ impl Tables {
                     intent: json(intent),
                     state: json(&state),
                     created_at: *created_at,
+                    callback: callback.map(|id| id.0),
                 };
                 self.messages.insert(self.last_position, row);
             }
             Write::PutMessageState { position, state } => self.put_state(position.0, state)?,
+            Write::PutCallbackTarget(id, sealed) => {
+                self.callback_targets
+                    .insert(id.0, sealed.as_str().to_owned());
+            }
+            Write::ForgetCallbackTargets { except } => self.forget_targets(*except),
+            Write::PutCallback(callback) => self.put_callback(callback)?,
+            Write::RemoveCallback(id) => {
+                self.callbacks.remove(&id.0);
+            }
+            Write::SweepEvents { until } => self.sweep(*until),
             Write::AppendEvent(event) => self.append_event(event),
             Write::PutRuntimeLink(link) => self.runtime = Some(link.clone()),
             Write::PutDeadline(kind, at) => self.put_deadline(*kind, *at),
@@ -169,6 +193,34 @@ impl Tables {
         row.phase = to;
         row.state = json(state);
         Ok(())
+    }
+
+    fn put_callback(&mut self, callback: &Callback) -> Result<(), String> {
+        let mut messages = self.messages.values();
+        let message = messages.find(|row| row.message_id == callback.message_id);
+        if message.is_none_or(MessageRow::is_open) {
+            return Err(format!("{callback:?} reports a message that has not ended"));
+        }
+        if !self.callback_targets.contains_key(&callback.target.0) {
+            return Err(format!("{callback:?} has no target"));
+        }
+        self.callbacks.insert(callback.id.0, callback.clone());
+        Ok(())
+    }
+
+    fn forget_targets(&mut self, except: Option<CallbackTargetId>) {
+        let open = self.messages.values().filter(|row| row.is_open());
+        let mut needed: Vec<_> = open.filter_map(|row| row.callback).collect();
+        needed.extend(self.callbacks.values().map(|callback| callback.target.0));
+        needed.extend(except.map(|id| id.0));
+        self.callback_targets.retain(|id, _| needed.contains(id));
+    }
+
+    fn sweep(&mut self, until: Timestamp) {
+        let first = self.events.keys().take(SWEPT_EVENTS_MAX as usize);
+        let first: Vec<_> = first.copied().collect();
+        self.events
+            .retain(|id, row| !first.contains(id) || row.at > until);
     }
 
     fn append_event(&mut self, event: &EventDraft) {

@@ -4,6 +4,7 @@ use cloud_agent_session::session::admission::Delivery;
 use cloud_agent_session::session::command::Arrival;
 use cloud_agent_session::session::credential::Try;
 use cloud_agent_session::session::error::CommandError;
+use cloud_agent_session::session::preparation::PrepareSession;
 use cloud_agent_session::session::record::{RepositoryRecord, SessionRecord};
 use cloud_agent_wire::{MessageId, RuntimeErrorCode, Timestamp};
 
@@ -12,6 +13,7 @@ use super::follower::{Follower, Stream};
 use super::invariants::{self, Step};
 use super::memory_store::Fault;
 use super::model::{Asked, Model, Reply, durable_steps};
+use super::receiver::{Receiver, Reception};
 use super::runtime::{Luck, Runtime};
 use super::session::Session;
 use super::shell::Shell;
@@ -60,6 +62,8 @@ pub enum Action {
     Reach(bool),
     LoseReply,
     Refuse(RuntimeErrorCode),
+    /// The oldest try to report a batch is over.
+    Report(Reception),
     /// Time passes.
     Pass(u64),
     /// Time passes until the alarm is due.
@@ -79,6 +83,7 @@ pub struct World {
     pub shell: Shell,
     pub runtime: Runtime,
     pub model: Model,
+    pub receiver: Receiver,
     /// The latest moment that the clock has shown.
     pub latest: Timestamp,
     /// How often the alarm has rung at this moment.
@@ -94,13 +99,29 @@ impl World {
     pub fn new(token: Option<u32>) -> Self {
         let token = token.map(token_of);
         let secret = token.clone().map(cloud_agent_wire::Secret::new);
-        let session = Session::prepared(fixtures::generic_git(), secret);
+        Self::of(Session::prepared(fixtures::generic_git(), secret), token)
+    }
+
+    /// The same, with a callback.
+    pub fn with_callback(token: Option<u32>) -> Self {
+        let token = token.map(token_of);
+        let secret = token.clone().map(cloud_agent_wire::Secret::new);
+        let command = fixtures::preparation(fixtures::generic_git(), secret);
+        let command = PrepareSession {
+            callback: Some(fixtures::callback_target("hooks.example.com")),
+            ..command
+        };
+        Self::of(Session::of(command), token)
+    }
+
+    fn of(session: Session, token: Option<String>) -> Self {
         Self {
             model: Model::prepared(token.as_deref(), session.now()),
             latest: session.now(),
             session,
             shell: Shell::default(),
             runtime: Runtime::new(),
+            receiver: Receiver::default(),
             rings: 0,
             started_now: false,
             searched_lines: 0,
@@ -156,6 +177,18 @@ impl World {
                 } = world;
                 world.shell.read_retired(session, runtime, stream);
             }),
+            Action::Report(reception) if !self.shell.tries.is_empty() => {
+                self.touch(|world| {
+                    let World {
+                        session,
+                        shell,
+                        receiver,
+                        ..
+                    } = world;
+                    shell.report(session, receiver, reception);
+                });
+            }
+            Action::Report(_) => return Ok(()),
             Action::Ring | Action::Answer | Action::Read(_) | Action::ReadRetired(_) => {
                 return Ok(());
             }
@@ -247,6 +280,7 @@ impl World {
             Action::LoseReply => self.runtime.planned.loses_reply = true,
             Action::Refuse(code) => self.runtime.planned.refusal = Some(code),
             Action::Pass(millis) => self.session.pass_millis(millis),
+            Action::PassToAlarm if self.session.store.is_at_rest() => {}
             Action::PassToAlarm => {
                 if let Some(alarm) = self.session.store.alarm() {
                     self.session.set_now(alarm.max(self.now()));
@@ -267,6 +301,7 @@ impl World {
             | Action::Delete
             | Action::Read(_)
             | Action::ReadRetired(_)
+            | Action::Report(_)
             | Action::Plan(_) => {}
         }
     }

@@ -10,6 +10,7 @@ use crate::exploration::{Kind, explore, is_large};
 use crate::harness::fixtures::START;
 use crate::harness::follower::Stream;
 use crate::harness::memory_store::Fault;
+use crate::harness::receiver::Reception;
 use crate::harness::runtime::Luck;
 use crate::harness::world::{Action, Request, World};
 use crate::settle::rest;
@@ -21,6 +22,12 @@ const BAD_LUCK: [FailureSubtype; 3] = [
     FailureSubtype::GitAuthenticationFailed,
     FailureSubtype::GitNetworkFailed,
     FailureSubtype::GitBranchMissing,
+];
+/// A receiver that is to be asked again, one that refuses, and one whose answer is lost.
+const RECEPTIONS: [Reception; 3] = [
+    Reception::Answers(503),
+    Reception::Answers(302),
+    Reception::LosesAnswer,
 ];
 /// Longer than a claim may take.
 const LEASE_MILLIS: u64 = 600_000;
@@ -54,6 +61,9 @@ fn of_object(world: &World) -> Vec<Action> {
     if world.can_ring() {
         actions.push(Action::Ring);
     }
+    if !world.shell.tries.is_empty() {
+        actions.push(Action::Report(Reception::Answers(200)));
+    }
     actions
 }
 
@@ -77,6 +87,9 @@ fn mishaps(world: &World, objects: &[Action]) -> Vec<Vec<Action>> {
     if world.shell.follower.is_some() {
         all.push(vec![Action::Read(Stream::Breaks)]);
     }
+    if !world.shell.tries.is_empty() {
+        all.extend(RECEPTIONS.map(|reception| vec![Action::Report(reception)]));
+    }
     if world.runtime.is_busy() {
         all.push(vec![Action::DieAtStart, Action::Work(Luck::Good)]);
         all.extend(BAD_LUCK.map(|subtype| vec![Action::Work(Luck::Bad(subtype))]));
@@ -91,7 +104,7 @@ impl Kind for Mishaps {
         if world.runtime.is_busy() {
             usual.push(Action::Work(Luck::Good));
         }
-        if usual.is_empty() && world.session.store.alarm().is_some() {
+        if usual.is_empty() && !world.session.store.is_at_rest() {
             usual.push(Action::PassToAlarm);
         }
         let is_over = usual.is_empty();
@@ -129,8 +142,16 @@ impl Kind for Mishaps {
 }
 
 fn sweep(messages: &'static [char], kind: Mishaps) {
+    sweep_from(messages, || World::new(Some(1)), kind);
+}
+
+fn sweep_from(
+    messages: &'static [char],
+    start: impl FnOnce() -> World + Send + 'static,
+    kind: Mishaps,
+) {
     let started = Instant::now();
-    let figures = explore(|| with_messages(messages), kind);
+    let figures = explore(|| with_messages(start(), messages), kind);
     println!(
         "delivery of {} messages, {kind:?}: {figures}, in {:.1?}",
         messages.len(),
@@ -138,8 +159,7 @@ fn sweep(messages: &'static [char], kind: Mishaps) {
     );
 }
 
-fn with_messages(messages: &[char]) -> World {
-    let mut world = World::new(Some(1));
+fn with_messages(mut world: World, messages: &[char]) -> World {
     for message in messages {
         let request = Request {
             message: Some(*message),
@@ -169,4 +189,13 @@ fn every_delivery_of_a_message_with_two_mishaps() {
     };
     let messages: &[char] = if is_large() { &['a', 'b'] } else { &['a'] };
     sweep(messages, kind);
+}
+
+#[test]
+fn every_report_of_a_message_with_one_mishap() {
+    let kind = Mishaps {
+        left: if is_large() { 2 } else { 1 },
+        rotates: false,
+    };
+    sweep_from(&['a'], || World::with_callback(Some(1)), kind);
 }

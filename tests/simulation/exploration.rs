@@ -183,8 +183,13 @@ fn digest(world: &World, kind: &impl Kind) -> u64 {
     let mut sink = Sink(&mut hasher);
     let _ = write!(
         sink,
-        "{pointer:?}{:?}{:?}{:?}{:?}",
-        tables.markers, tables.runtime, world.runtime, world.shell
+        "{pointer:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+        tables.markers,
+        tables.runtime,
+        tables.callbacks,
+        world.runtime,
+        world.shell,
+        world.receiver
     );
     hasher.finish()
 }

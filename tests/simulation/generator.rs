@@ -4,6 +4,7 @@ use cloud_agent_wire::{FailureSubtype, RuntimeErrorCode, Timestamp};
 
 use crate::harness::follower::Stream;
 use crate::harness::memory_store::Fault;
+use crate::harness::receiver::Reception;
 use crate::harness::runtime::Luck;
 use crate::harness::world::{Action, Request, World};
 use crate::random_numbers::RandomNumbers;
@@ -92,7 +93,8 @@ impl Generator {
             45..60 => Action::Answer,
             60..73 => Action::Read(self.stream()),
             73..75 => Action::ReadRetired(self.stream()),
-            75..88 => Action::Work(self.luck()),
+            75..85 => Action::Work(self.luck()),
+            85..88 => Action::Report(self.reception()),
             88..95 => {
                 let millis = self.numbers.choose(&[0, 1, 20, 300, 1_000, 2_500, 20_000]);
                 Action::Pass(millis)
@@ -220,6 +222,19 @@ impl Generator {
             1 if self.temper.trouble > 0 => Stream::Breaks,
             _ => Stream::Brings(1 + usize::try_from(self.numbers.below(4)).expect("it is small")),
         }
+    }
+
+    fn reception(&mut self) -> Reception {
+        if self.numbers.below(100) >= self.temper.trouble * 2 {
+            return Reception::Answers(200);
+        }
+        self.numbers.choose(&[
+            Reception::Answers(429),
+            Reception::Answers(500),
+            Reception::Answers(404),
+            Reception::LosesAnswer,
+            Reception::IsAway,
+        ])
     }
 
     fn luck(&mut self) -> Luck {

@@ -11,12 +11,15 @@ const RUNS: u64 = 2_500;
 /// Actions of one history, apart from those that let it come to rest.
 const ACTIONS_MAX: u32 = 600;
 
-/// What a history begins with: every seventh session has a managed repository, every fifth other one no token.
+/// What a history begins with: every seventh session has a managed repository, every fifth other one no token, two of
+/// three others a callback.
 fn beginning(seed: u64) -> World {
     if seed % 7 == 3 {
         World::managed()
-    } else {
+    } else if seed.is_multiple_of(3) {
         World::new((!seed.is_multiple_of(5)).then_some(1))
+    } else {
+        World::with_callback((!seed.is_multiple_of(5)).then_some(1))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lets a world come to rest: no more trouble, and everybody does what is to be done.
 
 use crate::harness::follower::Stream;
+use crate::harness::receiver::Reception;
 use crate::harness::runtime::{Luck, Planned};
 use crate::harness::world::{Action, World};
 
@@ -26,13 +27,15 @@ pub fn endure(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
             act(world, Action::Answer)?;
         } else if world.shell.follower.is_some() {
             act(world, Action::Read(Stream::Breaks))?;
+        } else if !world.shell.tries.is_empty() {
+            act(world, Action::Report(Reception::IsAway))?;
         } else if world.can_ring() {
             rings += 1;
             act(world, Action::Ring)?;
-        } else if world.session.store.alarm().is_some() {
-            act(world, Action::PassToAlarm)?;
-        } else {
+        } else if world.session.store.is_at_rest() {
             return Ok(());
+        } else {
+            act(world, Action::PassToAlarm)?;
         }
     }
     let millis = world.now().millis_since(started);
@@ -61,16 +64,18 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
         world.runtime.planned = Planned::default();
         if world.shell.handler.is_some() {
             act(world, Action::Answer)?;
+        } else if !world.shell.tries.is_empty() {
+            act(world, Action::Report(Reception::Answers(200)))?;
         } else if world.runtime.is_busy() {
             act(world, Action::Work(Luck::Good))?;
         } else if world.shell.follower.is_some() && world.reader_has_news() {
             act(world, Action::Read(Stream::Brings(100)))?;
         } else if world.can_ring() {
             act(world, Action::Ring)?;
-        } else if world.session.store.alarm().is_some() {
-            act(world, Action::PassToAlarm)?;
-        } else {
+        } else if world.session.store.is_at_rest() {
             return rest(world);
+        } else {
+            act(world, Action::PassToAlarm)?;
         }
         if world.now().millis_since(started) > MILLIS_MAX {
             break;
@@ -98,7 +103,10 @@ pub fn rest(world: &World) -> Result<(), String> {
             head.message_id, head.phase
         ));
     }
-    if !tables.deadlines.is_empty() {
+    if !tables.callbacks.is_empty() {
+        return Err(format!("callbacks: {:?} at rest", tables.callbacks));
+    }
+    if !world.session.store.is_at_rest() {
         return Err(format!("I5: deadlines at rest: {:?}", tables.deadlines));
     }
     Ok(())

@@ -29,7 +29,8 @@ export class Environment {
   static async start(options: StackOptions = {}): Promise<Environment> {
     const server = await startGitServer();
     try {
-      const stack = await startStack({ allowedHosts: [server.host], ...options });
+      const allowedHosts = [server.host, ...(options.allowedHosts ?? [])];
+      const stack = await startStack({ ...options, allowedHosts });
       return new Environment(server, stack);
     } catch (error) {
       await server.close();

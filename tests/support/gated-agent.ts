@@ -6,11 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "../../scripts/support/wait.ts";
 
-/** Writes down that it started, says so, and waits for the gate. `$0` is the folder of its files. */
+/** Writes down that it started, says so and what else it is to say, and waits for the gate. `$0` is the folder of its files. */
 const SCRIPT = `
 read -r intent
 printf '%s\\n' "$intent" >> "$0/starts"
 echo '{"type":"working"}'
+if [ -f "$0/lines" ]; then cat "$0/lines"; fi
 while [ ! -e "$0/gate" ]; do sleep 0.05; done
 printf 'worked\\n' >> NOTES.md
 `;
@@ -30,6 +31,11 @@ export class GatedAgent {
   /** Value of `AGENT_COMMAND`. */
   get command(): string {
     return JSON.stringify(["/bin/sh", "-c", SCRIPT, this.#folder]);
+  }
+
+  /** Lets agents print these lines at their start. */
+  says(lines: readonly string[]): void {
+    writeFileSync(join(this.#folder, "lines"), lines.map((line) => `${line}\n`).join(""));
   }
 
   /** Lets agents end, running ones and later ones. */

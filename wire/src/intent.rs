@@ -104,7 +104,4 @@ pub struct Finalization {
     /// Ask the agent to condense its context.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub condense_on_complete: Option<bool>,
-    /// Which findings the agent's gate is to fail for; the session's own setting.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub gate_threshold: Option<String>,
 }

@@ -10,6 +10,15 @@ use super::shape::{Entries, Entry, entry_value, present};
 use crate::limits;
 use crate::trpc::issue::{Issue, Violation};
 
+/// Headers that say where and how a request travels, which the URL and the body decide.
+const CONNECTION_HEADERS: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// The field `callbackTarget`.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(
@@ -44,6 +53,14 @@ impl Entry for Header {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(Violation::format(
                 "its name must be the name of an HTTP header",
+            ));
+        }
+        if CONNECTION_HEADERS
+            .iter()
+            .any(|header| name.eq_ignore_ascii_case(header))
+        {
+            return Err(Violation::format(
+                "its name must not be a header of the connection",
             ));
         }
         if name.len() > limits::HEADER_NAME_BYTES_MAX {

@@ -61,6 +61,8 @@ pub struct PrepareSession {
     pub shallow: bool,
     /// What happens after each turn unless its message says otherwise.
     pub finalization: Finalization,
+    /// Which findings the agent's gate is to fail for.
+    pub gate_threshold: Option<GateThreshold>,
     /// Environment variables.
     pub env_vars: BTreeMap<String, Secret>,
     /// Encrypted environment variables.
@@ -265,10 +267,8 @@ impl Input for PrepareSession {
             finalization: Finalization {
                 auto_commit: fields.auto_commit,
                 condense_on_complete: fields.condense_on_complete,
-                gate_threshold: fields
-                    .gate_threshold
-                    .map(|threshold| threshold.as_str().to_owned()),
             },
+            gate_threshold: fields.gate_threshold,
             env_vars: collect(fields.env_vars, |EnvVar { name, value }| (name, value)),
             encrypted_secrets: collect(fields.encrypted_secrets, |secret| {
                 (secret.name, secret.value)

@@ -116,7 +116,6 @@ impl Input for SendMessage {
             finalization: Finalization {
                 auto_commit: fields.auto_commit,
                 condense_on_complete: fields.condense_on_complete,
-                gate_threshold: None,
             },
             git_token: non_empty(fields.git_token),
         })

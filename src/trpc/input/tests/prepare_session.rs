@@ -76,10 +76,7 @@ fn a_session_is_read_whole() {
         "BBBB"
     );
     assert_eq!(session.setup_commands, ["npm ci", "make"]);
-    assert_eq!(
-        session.finalization.gate_threshold.as_deref(),
-        Some("warning")
-    );
+    assert_eq!(session.gate_threshold.unwrap().as_str(), "warning");
     let configuration = &session.agent_configuration;
     let text = |part: &Option<cloud_agent_wire::Secret>| part.as_ref().unwrap().expose().to_owned();
     assert_eq!(

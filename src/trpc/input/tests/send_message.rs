@@ -57,7 +57,6 @@ fn the_flat_form_is_read_whole() {
         Finalization {
             auto_commit: Some(true),
             condense_on_complete: Some(false),
-            gate_threshold: None,
         }
     );
     assert_eq!(message.git_token.unwrap().expose(), "glpat-1");

@@ -217,6 +217,10 @@ fn a_callback_is_checked_in_every_part() {
                 "callbackTarget.headers: entry 2: must be a string",
             ),
             (
+                headers(json!({"Host": "internal"})),
+                "callbackTarget.headers: entry 1: its name must not be a header of the connection",
+            ),
+            (
                 headers(json!({"a b": "c"})),
                 "callbackTarget.headers: entry 1: its name must be the name of an HTTP header",
             ),
