@@ -21,7 +21,7 @@ fn with_callback(messages: &[char]) -> Delivering {
         session.send(prompt(*digit)).unwrap();
     }
     session.pass_millis(1_000);
-    Delivering::of(session)
+    Delivering::of_session(session)
 }
 
 /// Delivers the head and lets it complete.

@@ -56,6 +56,7 @@ fn snapshot(delivering: &Delivering) -> Vec<(&'static str, Value)> {
             position: cloud_agent_session::session::message::QueuePosition(*position),
             intent,
             created_at: row.created_at,
+            callback: None,
             state: row.state(),
         }
     });

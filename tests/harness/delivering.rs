@@ -100,11 +100,11 @@ impl Delivering {
             session.send(prompt(*digit)).expect("it is admitted");
         }
         session.pass_millis(1_000);
-        Self::of(session)
+        Self::of_session(session)
     }
 
     /// A session of any kind, whose runtime has done nothing yet.
-    pub const fn of(session: Session) -> Self {
+    pub const fn of_session(session: Session) -> Self {
         Self {
             session,
             written: Cell::new(0),
