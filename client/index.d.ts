@@ -254,7 +254,7 @@ export type GetSessionOutput = {
   initialMessageId?: string;
   /** When the session was prepared. */
   timestamp: number;
-  /** Version of the session's settings; they are written once. */
+  /** Counts the changes of what the session knows about itself. */
   version: number;
   /** The newest event. */
   latestEventId?: number;
@@ -357,7 +357,7 @@ export type PrepareSessionInput = {
   autoCommit?: boolean;
   /** Ask the agent to condense its context after each turn. */
   condenseOnComplete?: boolean;
-  /** Which findings hold the callback back. */
+  /** Which findings the agent's gate is to fail for. */
   gateThreshold?: "off" | "all" | "warning" | "critical";
   /** Environment variables. */
   envVars?: Record<string, string>;
