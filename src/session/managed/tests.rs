@@ -32,6 +32,8 @@ fn record(repository: RepositoryRecord) -> SessionRecord {
         created_at: Timestamp::from_millis(1),
         prepared_at: None,
         initiated_at: None,
+        version: 1,
+        callback: None,
         refused: None,
         managed: None,
         deleting_since: None,
