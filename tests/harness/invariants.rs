@@ -167,7 +167,7 @@ fn batches(before: &Tables, tables: &Tables) -> Check {
         || format!("callbacks: two batches are open: {:?}", tables.callbacks),
     )?;
     for (id, callback) in &tables.callbacks {
-        let was_open = before.callbacks.get(id).filter(is_open).is_some();
+        let was_open = before.callbacks.get(id).as_ref().is_some_and(is_open);
         ensure(
             !was_open || is_open(&callback) || tables.head().is_none(),
             || format!("callbacks: {callback:?} is closed before the session is idle"),

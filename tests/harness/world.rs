@@ -99,7 +99,10 @@ impl World {
     pub fn new(token: Option<u32>) -> Self {
         let token = token.map(token_of);
         let secret = token.clone().map(cloud_agent_wire::Secret::new);
-        Self::of(Session::prepared(fixtures::generic_git(), secret), token)
+        Self::of(
+            Session::prepared(fixtures::generic_git(), secret),
+            token.as_deref(),
+        )
     }
 
     /// The same, with a callback.
@@ -111,12 +114,12 @@ impl World {
             callback: Some(fixtures::callback_target("hooks.example.com")),
             ..command
         };
-        Self::of(Session::of(command), token)
+        Self::of(Session::of(command), token.as_deref())
     }
 
-    fn of(session: Session, token: Option<String>) -> Self {
+    fn of(session: Session, token: Option<&str>) -> Self {
         Self {
-            model: Model::prepared(token.as_deref(), session.now()),
+            model: Model::prepared(token, session.now()),
             latest: session.now(),
             session,
             shell: Shell::default(),
