@@ -173,7 +173,9 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       for (const type of ["cloud.message.failed", "preparing", "kilocode", "connected"]) {
         assert.ok(types.has(type), type);
       }
-      const finds = frames.flatMap((frame) => findInText("frame", JSON.stringify(frame), needles));
+      const finds = frames.flatMap((frame) =>
+        findInText("frame", JSON.stringify(frame), [...needles, ...agentNeedles]),
+      );
       assert.deepEqual(finds, []);
     });
 
