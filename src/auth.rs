@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::limits;
+use crate::stream::ticket::TICKET_TYPE;
 use crate::trpc::{CallError, ErrorKey};
 
 /// The version that tokens of the existing service carry. Tokens without a version are accepted as well.
@@ -161,6 +162,9 @@ struct UserClaims {
     kilo_user_id: Option<String>,
     #[serde(default)]
     sub: Option<String>,
+    /// Tickets of the stream are signed with the same secret, and say so here.
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
 }
 
 /// The user of a bearer token: an HS256 JWT whose `exp` is later than `now`. No leeway is given.
@@ -194,6 +198,9 @@ pub fn authenticate(token: &str, secret: &Secret, now: Timestamp) -> Result<User
         return Err(AuthError::TokenExpired);
     }
     if not_before.is_some_and(|not_before| not_before.timestamp() > seconds) {
+        return Err(AuthError::InvalidToken);
+    }
+    if claims.kind.as_deref() == Some(TICKET_TYPE) {
         return Err(AuthError::InvalidToken);
     }
     if claims

@@ -167,6 +167,7 @@ fn the_session_knows_nothing_of_what_is_built_on_it() {
         "crate::trpc",
         "crate::shell",
         "crate::commands",
+        "crate::stream",
         "crate::projection",
         "crate::envelope",
         "crate::config",
@@ -192,6 +193,23 @@ fn the_layer_of_clients_knows_nothing_of_storage() {
             "session::sealing",
         ],
         "src/trpc decodes and answers; it neither loads nor stores.",
+    );
+}
+
+#[test]
+fn the_stream_decides_without_storage_and_without_the_other_clients() {
+    // What a socket is sent depends on what its shell read for it, and a frame is no reply to a call.
+    forbid(
+        &sources("src/stream"),
+        &[
+            "crate::shell",
+            "crate::trpc",
+            "crate::config",
+            "session::engine",
+            "session::step",
+            "session::sealing",
+        ],
+        "src/stream says what is sent; the shell reads it from storage and writes it to sockets.",
     );
 }
 

@@ -83,6 +83,11 @@ fn the_user_is_kilo_user_id_or_else_sub() {
         (r#""kiloUserId":7"#, Err(AuthError::InvalidToken)),
         (r#""kiloUserId":"a\u0000b""#, Err(AuthError::InvalidToken)),
         (r#""userId":"u1""#, Err(AuthError::InvalidToken)),
+        (
+            r#""kiloUserId":"u1","type":"stream_ticket""#,
+            Err(AuthError::InvalidToken),
+        ),
+        (r#""kiloUserId":"u1","type":"access""#, Ok("u1")),
     ] {
         let user = user_of(&format!(r#"{{"exp":{exp},{claims}}}"#));
         assert_eq!(
