@@ -339,12 +339,17 @@ impl Progress<'_> {
 
     /// An agent that shows nothing for too long, or never ends, is stopped and its message fails.
     fn watch_turn(&mut self, message: &MessageRecord, accepted_at: Timestamp) -> Work {
-        let last_sign = self
+        // A runtime that waited for a credential had nothing to show until there was a newer one.
+        let waited_until = self
             .view
-            .link
-            .last_event_at
-            .unwrap_or(accepted_at)
-            .max(accepted_at);
+            .record
+            .refused
+            .and(self.view.credential.as_ref())
+            .map(|credential| credential.updated_at);
+        let last_sign = [self.view.link.last_event_at, waited_until]
+            .into_iter()
+            .flatten()
+            .fold(accepted_at, Timestamp::max);
         let silent_until = last_sign.plus_millis(self.settings.no_output_millis);
         let ends_at = accepted_at.plus_millis(TURN_MILLIS_MAX);
         let code = if ends_at <= self.now {

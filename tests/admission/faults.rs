@@ -118,6 +118,9 @@ fn the_log_tells_of_a_rotation_whose_message_could_not_be_stored() {
         };
         let rotated = told(|line| matches!(line, LogEvent::CredentialRotated { .. }));
         assert_eq!(rotated, rotations, "{fault:?}");
+        let grew =
+            |line: &LogEvent| matches!(line, LogEvent::CredentialRotated { changed: true, .. });
+        assert_eq!(told(grew), rotations, "{fault:?}");
         let admitted = told(|line| matches!(line, LogEvent::MessageAdmitted { .. }));
         assert_eq!(admitted, 0, "{fault:?}");
     }

@@ -190,6 +190,24 @@ fn the_same_token_again_moves_owner_and_marker_but_not_the_generation() {
 }
 
 #[test]
+fn the_log_tells_whether_a_token_is_new_and_how_many_messages_wait() {
+    let session = Session::generic_git(Some("same"));
+    session.send(prompt('a').with_token("same")).unwrap();
+    session.send(prompt('b').with_token("new")).unwrap();
+    let lines = session.store.log_lines();
+    let changes = lines.iter().filter_map(|line| match line {
+        LogEvent::CredentialRotated { changed, .. } => Some(*changed),
+        _ => None,
+    });
+    assert_eq!(changes.collect::<Vec<_>>(), [true, false, true]);
+    let waiting = lines.iter().filter_map(|line| match line {
+        LogEvent::MessageAdmitted { queued, .. } => Some(*queued),
+        _ => None,
+    });
+    assert_eq!(waiting.collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
 fn another_token_raises_the_generation_by_one() {
     let session = Session::generic_git(Some("prepared"));
     assert_eq!(session.credential().unwrap().generation, 1);

@@ -8,6 +8,7 @@ use cloud_agent_wire::{FailureCode, FailureStage, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, ready};
 use crate::harness::fixtures::{Vary, message_id, prompt};
+use crate::harness::session::Session;
 
 #[test]
 fn the_oldest_message_is_claimed_with_the_current_credential() {
@@ -21,6 +22,15 @@ fn the_oldest_message_is_claimed_with_the_current_credential() {
     assert_eq!(delivering.deadline("event_pull"), Some(1_000));
     assert_eq!(delivering.deadline("claim_lease"), Some(600_000));
     delivering.check_alarm();
+}
+
+#[test]
+fn the_alarm_is_armed_for_a_message_when_the_drains_delay_is_over() {
+    let session = Session::generic_git(Some("1"));
+    session.send(prompt('a')).expect("it is admitted");
+    let due = session.now().plus_millis(1_000);
+    assert_eq!(session.store.alarm(), Some(due));
+    assert_eq!(session.store.tables().deadlines.get("drain"), Some(&due));
 }
 
 #[test]
@@ -112,6 +122,18 @@ fn what_comes_of_a_claim_that_is_not_in_force_any_more_is_dropped() {
     delivering.answer(&second, &disk(1), 2, TurnState::Running);
     delivering.hand_over_fails(&second, &HandOverFault::Unreachable);
     assert_eq!(delivering.state('a'), ended);
+}
+
+#[test]
+fn a_late_result_does_not_touch_the_next_message_whose_delivery_has_the_same_number() {
+    let delivering = Delivering::new(&['a', 'b']);
+    let late = delivering.claim();
+    delivering.hand_over_fails(&late, &HandOverFault::Refused);
+    assert_eq!(delivering.phase('a'), Phase::Failed);
+    delivering.interrupt_answered('a');
+    assert_eq!(delivering.claim().submission, late.submission);
+    delivering.hand_over_fails(&late, &HandOverFault::Refused);
+    assert_eq!(delivering.phase('b'), Phase::Claimed);
 }
 
 #[test]
@@ -225,4 +247,6 @@ fn a_claim_whose_workspace_is_never_ready_ends_with_its_lease() {
     let failure = delivering.failure('a');
     assert_eq!(failure.code, FailureCode::WorkspaceSetupFailed);
     assert_eq!(failure.subtype, None);
+    let detail = failure.detail.as_deref();
+    assert_eq!(detail, Some("the runtime did not finish preparing in time"));
 }

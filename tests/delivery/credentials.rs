@@ -3,7 +3,7 @@
 use cloud_agent_session::session::claim::Work;
 use cloud_agent_session::session::delivery::on_push_answered;
 use cloud_agent_session::session::message::Phase;
-use cloud_agent_wire::{FailureSubtype, Generation, RuntimeEvent};
+use cloud_agent_wire::{FailureCode, FailureSubtype, Generation, RuntimeEvent};
 
 use crate::harness::delivering::{Delivering, complete, disk, error, ready, setup_failure};
 use crate::harness::fixtures::{Vary, arrival, message_id, prompt, token};
@@ -132,6 +132,23 @@ fn the_wait_counts_from_the_first_refusal() {
 }
 
 #[test]
+fn another_refusal_of_the_same_credential_neither_lengthens_the_wait_nor_is_told_again() {
+    let delivering = Delivering::accepted(&['a', 'b']);
+    let refused = RuntimeEvent::CredentialRefused {
+        generation: Generation::new(1),
+    };
+    delivering.happen([refused.clone()]);
+    delivering.session.pass_millis(200_000);
+    delivering.happen([refused, complete('a', 1)]);
+    assert_eq!(delivering.payloads("cloud.credential.required").len(), 1);
+    assert_eq!(delivering.ring(), Work::Rest);
+    assert_eq!(
+        delivering.deadline("credential_wait"),
+        Some(WAIT_MILLIS - 200_000)
+    );
+}
+
+#[test]
 fn a_running_turn_is_pushed_every_newer_credential_until_the_runtime_has_it() {
     let delivering = Delivering::accepted(&['a']);
     rotate(&delivering, "2");
@@ -168,6 +185,18 @@ fn a_credential_that_came_during_the_hand_over_is_pushed_after_it() {
 }
 
 #[test]
+fn a_push_that_an_alarm_found_nobody_for_is_owed_at_once_after_the_hand_over() {
+    let delivering = Delivering::new(&['a']);
+    let claim = delivering.claim();
+    rotate(&delivering, "2");
+    assert!(matches!(delivering.ring(), Work::Deliver(_)));
+    assert_eq!(delivering.deadline("push_owed"), None);
+    delivering.hand_over(&claim);
+    assert_eq!(delivering.deadline("push_owed"), Some(0));
+    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+}
+
+#[test]
 fn the_start_of_an_agent_tells_which_credential_it_has() {
     // The answer to the hand-over is lost, and what the runtime says next is that the agent starts.
     let delivering = Delivering::new(&['a']);
@@ -194,6 +223,28 @@ fn nothing_is_pushed_while_no_turn_is_there() {
     rotate(&delivering, "2");
     assert_eq!(delivering.ring(), Work::Rest);
     assert!(delivering.session.store.is_at_rest());
+}
+
+#[test]
+fn an_agent_whose_runtime_waits_for_a_credential_may_show_nothing() {
+    let delivering = Delivering::accepted(&['a']);
+    let refused = RuntimeEvent::CredentialRefused {
+        generation: Generation::new(1),
+    };
+    delivering.happen([refused]);
+    delivering.session.pass_millis(400_000);
+    delivering.ring();
+    assert_eq!(delivering.phase('a'), Phase::Accepted);
+    // From the newer credential on it has its time again.
+    rotate(&delivering, "2");
+    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+    pushed(&delivering, 2);
+    delivering.session.pass_millis(329_999);
+    delivering.ring();
+    assert_eq!(delivering.phase('a'), Phase::Accepted);
+    delivering.session.pass_millis(1);
+    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(delivering.failure('a').code, FailureCode::WrapperNoOutput);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Interrupts, watches and deletion: what ends messages from outside, and what the runtime is still owed.
 
 use cloud_agent_session::session::claim::Work;
-use cloud_agent_session::session::delivery::HandOverFault;
+use cloud_agent_session::session::delivery::{HandOverFault, is_in_force};
+use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::message::Phase;
 use cloud_agent_wire::{FailureCode, TurnState};
@@ -190,6 +191,15 @@ fn an_object_that_was_away_reads_events_before_it_gives_an_agent_up() {
 }
 
 #[test]
+fn an_object_that_wakes_with_nothing_to_read_leaves_the_alarm_alone() {
+    let delivering = Delivering::new(&['a']);
+    let alarm = delivering.session.store.alarm();
+    delivering.session.store.restart(delivering.session.now());
+    assert_eq!(delivering.session.store.alarm(), alarm);
+    assert_eq!(delivering.deadline("event_pull"), None);
+}
+
+#[test]
 fn a_deleted_session_is_gone_for_clients_and_its_secrets_for_everybody() {
     let delivering = Delivering::accepted(&['a', 'b']);
     delivering.session.delete().unwrap();
@@ -215,6 +225,21 @@ fn a_deleted_session_is_gone_for_clients_and_its_secrets_for_everybody() {
         Session::empty().delete(),
         Err(CommandError::SessionNotFound)
     );
+}
+
+#[test]
+fn nothing_more_is_handed_over_once_the_session_is_being_deleted() {
+    let delivering = Delivering::new(&['a']);
+    let claim = delivering.claim();
+    let session = &delivering.session;
+    let is_wanted = || {
+        let view = session.store.delivery_view(session.now());
+        let view = view.expect("the store works").expect("there are rows");
+        is_in_force(&view, &claim)
+    };
+    assert!(is_wanted());
+    session.delete().expect("there is a session");
+    assert!(!is_wanted());
 }
 
 #[test]
