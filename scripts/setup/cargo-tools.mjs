@@ -8,6 +8,7 @@ import { cacheFolder, logFile, projectRoot } from "./paths.mjs";
 import { SetupError, say } from "./report.mjs";
 
 const WORKER_BUILD_VERSION = "0.8.7";
+const CARGO_MUTANTS_VERSION = "27.1.0";
 
 /** The tools that build the Worker: package, exact version, and the path of the program. */
 export function cargoTools() {
@@ -22,6 +23,9 @@ function tool(name, version, program) {
   const root = join(cacheFolder, "tools", `${name}-${version}`);
   return { name, version, root, program: join(root, "bin", program) };
 }
+
+/** Changes sources to see whether tests notice; installed when `npm run mutants` first wants it. */
+export const cargoMutants = tool("cargo-mutants", CARGO_MUTANTS_VERSION, "cargo-mutants");
 
 function lockedVersion(crate) {
   const lock = readFileSync(join(projectRoot, "Cargo.lock"), "utf8");
@@ -44,20 +48,23 @@ const QUICK_TO_COMPILE = {
 
 /** Compiles the missing tools from their locked sources. */
 export async function installCargoTools() {
-  for (const { name, version, root, program } of Object.values(cargoTools())) {
-    if (existsSync(program)) continue;
-    say(`installing ${name} ${version} (2 to 4 minutes)`);
-    await runStep({
-      program: "cargo",
-      args: [
-        ...["install", "--locked", "--root", root, "--version", `=${version}`],
-        // Only the one program, and without the network code of wasm-bindgen's test runner.
-        ...[name, "--bin", basename(program), "--no-default-features"],
-      ],
-      cwd: cacheFolder,
-      env: { ...withoutCargoSettings(process.env), ...QUICK_TO_COMPILE },
-      log: logFile(name),
-      failure: `${name} ${version} cannot be installed with cargo.`,
-    });
-  }
+  for (const wanted of Object.values(cargoTools())) await installTool(wanted);
+}
+
+/** Compiles one tool, unless it is there. */
+export async function installTool({ name, version, root, program }) {
+  if (existsSync(program)) return;
+  say(`installing ${name} ${version} (2 to 4 minutes)`);
+  await runStep({
+    program: "cargo",
+    args: [
+      ...["install", "--locked", "--root", root, "--version", `=${version}`],
+      // Only the one program, and without the network code of wasm-bindgen's test runner.
+      ...[name, "--bin", basename(program), "--no-default-features"],
+    ],
+    cwd: cacheFolder,
+    env: { ...withoutCargoSettings(process.env), ...QUICK_TO_COMPILE },
+    log: logFile(name),
+    failure: `${name} ${version} cannot be installed with cargo.`,
+  });
 }
