@@ -15,8 +15,8 @@ const TERMINAL_EVENTS: Record<string, string> = {
 const LOST_WITH_RUNTIME = ["container_shutdown", "wrapper_disconnected"];
 /** A kill is noted just before it is made. */
 const KILL_MS = 250;
-/** From the agent's last word until its end is on disk, with a commit and a push in between. */
-const PUBLISH_MS = 5000;
+/** From the agent's last word until its end is on disk, with a commit and a push in between, on a busy machine. */
+const PUBLISH_MS = 30_000;
 
 /** What the checks go by. */
 export interface MessageEvidence {
