@@ -122,8 +122,6 @@ async function runProgram(
       ...process.env,
       CHANGE: String(how.change),
       SIMULATION_RUNS: RANDOM_HISTORIES,
-      // A change is to be found by what must hold, not by other counts.
-      SIMULATION_UNRECORDED: "1",
     },
     stdio: ["ignore", "pipe", "ignore"],
   });
