@@ -51,7 +51,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 fn production_lines(text: &str) -> Vec<(usize, String)> {
     let lines: Vec<_> = text.lines().collect();
-    let tests = lines.iter().position(|line| line.trim() == "#[cfg(test)]");
+    // What a type looks like to clients is declared beside it, for the test that writes the declarations.
+    let is_end = |pair: &[&str]| matches!(pair, [mark, next] if mark.trim() == "#[cfg(test)]" && !next.contains("appears_as!"));
+    let tests = lines.windows(2).position(is_end);
     if let Some(next) = tests.and_then(|tests| lines.get(tests + 1)) {
         // Anything else that is compiled for tests only would hide what comes after it.
         assert!(
