@@ -179,7 +179,9 @@ export class Arena {
   async #run(job: Omit<Job, "headers">): Promise<Outcome> {
     try {
       const body = JSON.stringify({ ...job, headers: this.#headers });
-      const reply = await fetch(this.#url, { method: "POST", body });
+      // A connection that was idle may be closed by the time it is used again.
+      const headers = { connection: "close" };
+      const reply = await fetch(this.#url, { method: "POST", headers, body });
       if (!reply.ok) throw new Error(`status ${reply.status}: ${await reply.text()}`);
       return (await reply.json()) as Outcome;
     } catch (error) {

@@ -15,6 +15,8 @@ type Step = "rotation" | "plain" | "replay" | "rejection";
 const QUEUE_MESSAGES_MAX = 10;
 /** Messages that a session gets in a step. */
 const MESSAGES = 4;
+/** Rounds before those that count: until then the engine still compiles what is called often. */
+const WARM_UP_ROUNDS = 3;
 /** With fewer a sample would be too short for a clock of whole milliseconds. */
 const SESSIONS_MIN = 16;
 
@@ -36,15 +38,14 @@ export interface AdmissionOptions {
 export async function measureAdmission(arena: Arena, options: AdmissionOptions): Promise<Samples> {
   const samples: Samples = new Map();
   const contenders: Contender[] = ["ours", "floor", "peer"];
-  // The first round warms up and does not count.
-  for (let round = 0; round <= options.rounds; round += 1) {
+  for (let round = 1 - WARM_UP_ROUNDS; round <= options.rounds; round += 1) {
     const sessions = new Map<Contender, SessionWork[]>();
     for (const contender of contenders) {
       const ids = await prepareSessions(arena, contender, Math.max(options.inFlight, SESSIONS_MIN));
       sessions.set(contender, ids.map(sessionWork));
     }
     for (const step of options.steps) {
-      for (const contender of rotated(contenders, round)) {
+      for (const contender of rotated(contenders, round + WARM_UP_ROUNDS)) {
         if (STEPS[contender]?.includes(step) !== true) continue;
         const work = sessions.get(contender) ?? [];
         if (step === "rejection") {
