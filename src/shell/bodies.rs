@@ -1,6 +1,9 @@
 //! Request bodies, read up to a bound.
 
-use futures_util::StreamExt;
+use js_sys::futures::JsFuture;
+use js_sys::{IteratorNext, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::ReadableStreamDefaultReader;
 use worker::Request;
 
 use crate::limits::BODY_BYTES_MAX;
@@ -17,19 +20,18 @@ const DISCARDED_BYTES_MAX: usize = 8 * BODY_BYTES_MAX;
 /// # Errors
 /// The body is larger than allowed, or the client stopped sending.
 pub async fn read_body(request: &mut Request) -> Result<Vec<u8>, CallError> {
-    let cut_off = |_| CallError::new(ErrorKey::BadRequest, "The request body could not be read");
     let declared = request.headers().get("content-length").ok().flatten();
     let declared = declared.and_then(|length| length.parse::<usize>().ok());
     if declared.is_some_and(|length| length <= BODY_BYTES_MAX) {
-        return request.bytes().await.map_err(cut_off);
+        return request.bytes().await.map_err(|_| cut_off());
     }
     // A request without a body has no stream either.
-    let Ok(mut stream) = request.stream() else {
+    let Some(stream) = request.inner().body() else {
         return Ok(Vec::new());
     };
+    let reader = ReadableStreamDefaultReader::new(&stream).map_err(|_| cut_off())?;
     let (mut body, mut bytes) = (Vec::new(), 0);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(cut_off)?;
+    while let Some(chunk) = next_chunk(&reader).await.map_err(|_| cut_off())? {
         bytes += chunk.len();
         if bytes <= BODY_BYTES_MAX {
             body.extend_from_slice(&chunk);
@@ -44,6 +46,20 @@ pub async fn read_body(request: &mut Request) -> Result<Vec<u8>, CallError> {
     } else {
         Ok(body)
     }
+}
+
+/// The next piece; `None` at the end.
+async fn next_chunk(reader: &ReadableStreamDefaultReader) -> Result<Option<Vec<u8>>, JsValue> {
+    // It has the shape of an iterator's result.
+    let result: IteratorNext = JsFuture::from(reader.read()).await?.unchecked_into();
+    if result.done() {
+        return Ok(None);
+    }
+    Ok(Some(result.value().dyn_into::<Uint8Array>()?.to_vec()))
+}
+
+fn cut_off() -> CallError {
+    CallError::new(ErrorKey::BadRequest, "The request body could not be read")
 }
 
 fn too_large() -> CallError {

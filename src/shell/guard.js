@@ -16,17 +16,19 @@ addEventListener("error", ({ error }) => {
 });
 
 /** Runs an event's handler; fails when the instance dies before it has ended. */
-async function guarded(handler) {
-  let rejectEvent;
-  const death = new Promise((_, reject) => {
-    rejectEvent = reject;
+function guarded(handler) {
+  return new Promise((resolve, reject) => {
+    underWay.add(reject);
+    const endWith = (settle) => (value) => {
+      underWay.delete(reject);
+      settle(value);
+    };
+    try {
+      Promise.resolve(handler()).then(endWith(resolve), endWith(reject));
+    } catch (error) {
+      endWith(reject)(error);
+    }
   });
-  underWay.add(rejectEvent);
-  try {
-    return await Promise.race([handler(), death]);
-  } finally {
-    underWay.delete(rejectEvent);
-  }
 }
 
 /** The reply of a Worker whose instance died: what tRPC clients can read. */

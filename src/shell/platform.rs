@@ -56,7 +56,10 @@ pub fn arm(storage: &Storage, at: Option<Timestamp>) -> worker::Result<Promise> 
 
 /// The platform's clock, which stands still while code runs.
 pub fn now() -> Timestamp {
-    Timestamp::from_millis(worker::Date::now().as_millis())
+    // Milliseconds since 1970 are a whole number far below 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let millis = js_sys::Date::now() as u64;
+    Timestamp::from_millis(millis)
 }
 
 /// Fresh random bytes.

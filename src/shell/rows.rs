@@ -12,6 +12,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Passes over columns.
+    pub fn skip(&mut self, columns: usize) {
+        self.values.by_ref().take(columns).for_each(drop);
+    }
+
     /// The next column, a text.
     pub fn text(&mut self, table: &'static str) -> Result<String, StoreError> {
         self.optional_text(table)?

@@ -27,7 +27,7 @@ use crate::session::view::{DeliveryView, Head};
 use crate::telemetry::LogEvent;
 
 use super::followers::Followers;
-use super::rows::{Row, all, failed, integer, one, text};
+use super::rows::{Row, all, failed, integer, one, optional_text, text};
 use super::{platform, schema, write};
 
 /// A session's storage.
@@ -49,6 +49,11 @@ pub const MESSAGES: &str =
     "SELECT message_id, position, callback, created_at, intent, state FROM message";
 /// Most parts of an answer that are looked at.
 const ANSWER_PARTS_MAX: usize = 1_000;
+/// The credential, with the columns in the order that [`credential`] reads them.
+const CREDENTIAL_COLUMNS: &str = "credential.generation, updated_at, sealed, fingerprint,
+    pointer_message_id, pointer_stamp, skips";
+/// How many those are.
+const CREDENTIAL_COLUMNS_COUNT: usize = 7;
 /// Messages that have not ended, at most eleven. The words are those of the index.
 const OPEN: &str = "phase IN ('queued', 'claimed', 'accepted')";
 
@@ -259,9 +264,13 @@ impl SqlStore {
         let Some(mut row) = self.column("SELECT record FROM session")? else {
             return Ok(None);
         };
-        let record: SessionRecord = row.json("session")?;
+        Ok(Some(self.remember(row.json("session")?)))
+    }
+
+    /// Keeps the session's id for log lines.
+    fn remember(&self, record: SessionRecord) -> SessionRecord {
         self.session_id.get_or_init(|| record.session_id.clone());
-        Ok(Some(record))
+        record
     }
 
     /// The record, unless the session is being deleted: then it is gone for every client.
@@ -272,53 +281,11 @@ impl SqlStore {
     }
 
     fn credential(&self) -> Result<Option<CredentialRecord>, StoreError> {
-        const TABLE: &str = "credential";
-        let query = "SELECT generation, updated_at, sealed, fingerprint, pointer_message_id,
-            pointer_stamp, skips FROM credential";
-        let Some(mut row) = one(&self.sql, query, vec![])? else {
-            return Ok(None);
-        };
-        Ok(Some(CredentialRecord {
-            generation: Generation::new(row.integer(TABLE)?),
-            updated_at: row.time(TABLE)?,
-            sealed: Sealed::from_stored(row.text(TABLE)?),
-            fingerprint: row.text(TABLE)?,
-            pointer: Pointer {
-                message_id: row
-                    .optional_text(TABLE)?
-                    .map(|id| id.try_into().map_err(|_| StoreError::Unreadable(TABLE)))
-                    .transpose()?,
-                stamp: row.time(TABLE)?,
-            },
-            skips: row.integer(TABLE)?,
-        }))
-    }
-
-    fn marker(&self, message_id: &MessageId) -> Result<Option<Marker>, StoreError> {
-        let query = "SELECT generation, expires_at FROM marker WHERE message_id = ?";
-        one(&self.sql, query, vec![text(message_id.as_str())])?
-            .map(|mut row| {
-                Ok(Marker {
-                    message_id: message_id.clone(),
-                    generation: Generation::new(row.integer("marker")?),
-                    expires_at: row.optional_time("marker")?,
-                })
-            })
-            .transpose()
-    }
-
-    fn known_message(&self, message_id: &MessageId) -> Result<Option<KnownMessage>, StoreError> {
-        let query = "SELECT intent, state FROM message WHERE message_id = ?";
-        one(&self.sql, query, vec![text(message_id.as_str())])?
-            .map(|mut row| {
-                let intent = row.json("message").ok();
-                let state: MessageState = row.json("message")?;
-                Ok(KnownMessage {
-                    intent,
-                    phase: state.phase(),
-                })
-            })
-            .transpose()
+        let query = format!("SELECT {CREDENTIAL_COLUMNS} FROM credential");
+        match one(&self.sql, &query, vec![])? {
+            Some(mut row) => credential(&mut row),
+            None => Ok(None),
+        }
     }
 
     fn head(&self) -> Result<Option<Head>, StoreError> {
@@ -366,6 +333,56 @@ impl SqlStore {
     }
 }
 
+/// Reads [`CREDENTIAL_COLUMNS`]; `None` when there is no credential.
+fn credential(row: &mut Row) -> Result<Option<CredentialRecord>, StoreError> {
+    const TABLE: &str = "credential";
+    let Some(generation) = row.optional_integer(TABLE)? else {
+        row.skip(CREDENTIAL_COLUMNS_COUNT - 1);
+        return Ok(None);
+    };
+    Ok(Some(CredentialRecord {
+        generation: Generation::new(generation),
+        updated_at: row.time(TABLE)?,
+        sealed: Sealed::from_stored(row.text(TABLE)?),
+        fingerprint: row.text(TABLE)?,
+        pointer: Pointer {
+            message_id: row
+                .optional_text(TABLE)?
+                .map(|id| id.try_into().map_err(|_| StoreError::Unreadable(TABLE)))
+                .transpose()?,
+            stamp: row.time(TABLE)?,
+        },
+        skips: row.integer(TABLE)?,
+    }))
+}
+
+/// Reads a generation and an expiry; `None` when there is no marker.
+fn marker(row: &mut Row, message_id: Option<&MessageId>) -> Result<Option<Marker>, StoreError> {
+    let generation = row.optional_integer("marker")?;
+    let expires_at = row.optional_time("marker")?;
+    Ok(generation
+        .zip(message_id)
+        .map(|(generation, message_id)| Marker {
+            message_id: message_id.clone(),
+            generation: Generation::new(generation),
+            expires_at,
+        }))
+}
+
+/// Reads a state and an intent; `None` when there is no such message.
+fn known_message(row: &mut Row) -> Result<Option<KnownMessage>, StoreError> {
+    const TABLE: &str = "message";
+    let Some(state) = row.optional_text(TABLE)? else {
+        return Ok(None);
+    };
+    let state: MessageState =
+        serde_json::from_str(&state).map_err(|_| StoreError::Unreadable(TABLE))?;
+    Ok(Some(KnownMessage {
+        intent: row.json(TABLE).ok(),
+        phase: state.phase(),
+    }))
+}
+
 /// Reads a message's row; what cannot be read is named, so that it can be set aside.
 pub fn head(mut row: Row) -> Result<Head, StoreError> {
     const TABLE: &str = "message";
@@ -409,29 +426,41 @@ fn callback(mut row: Row) -> Result<Callback, StoreError> {
 }
 
 impl Store for SqlStore {
+    /// One query for everything but the deadlines: each statement is a call across the boundary to JavaScript.
     fn admission_view(
         &self,
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError> {
-        let Some(record) = self.live_record()? else {
+        const TABLE: &str = "session";
+        if !self.exists.get() {
+            return Ok(None);
+        }
+        let query = format!(
+            "SELECT record, queued, delivering, {CREDENTIAL_COLUMNS}, marker.generation, expires_at,
+                message.state, message.intent
+            FROM session
+            JOIN (SELECT COUNT(*) FILTER (WHERE phase <> 'accepted') AS queued,
+                COUNT(*) FILTER (WHERE phase <> 'queued') AS delivering FROM message WHERE {OPEN})
+            LEFT JOIN credential
+            LEFT JOIN marker ON marker.message_id = ?1
+            LEFT JOIN message ON message.message_id = ?1"
+        );
+        let values = vec![optional_text(message_id.map(MessageId::as_str))];
+        let Some(mut row) = one(&self.sql, &query, values)? else {
             return Ok(None);
         };
-        let query = format!(
-            "SELECT COUNT(*) FILTER (WHERE phase <> 'accepted'),
-            COUNT(*) FILTER (WHERE phase <> 'queued') FROM message WHERE {OPEN}"
-        );
-        let (queued, delivering) = match one(&self.sql, &query, vec![])? {
-            Some(mut row) => (row.integer("message")?, row.integer("message")? > 0),
-            None => (0, false),
-        };
+        let record = self.remember(row.json(TABLE)?);
+        if record.deleting_since.is_some() {
+            return Ok(None);
+        }
+        let (queued, delivering) = (row.integer("message")?, row.integer("message")? > 0);
+        let credential = credential(&mut row)?;
+        let marker = marker(&mut row, message_id)?;
         Ok(Some(AdmissionView {
             record,
-            credential: self.credential()?,
-            marker: message_id.map(|id| self.marker(id)).transpose()?.flatten(),
-            known: message_id
-                .map(|id| self.known_message(id))
-                .transpose()?
-                .flatten(),
+            credential,
+            marker,
+            known: known_message(&mut row)?,
             queued: usize::try_from(queued).unwrap_or(usize::MAX),
             delivering,
             deadlines: self.deadlines()?,
