@@ -219,7 +219,8 @@ describe("callbacks", () => {
     await received(path, 2);
     const { at } = await failed(session, 1);
     const first = receiver.at(path)[0];
-    assert.ok(Number(at) - Number(first?.at) >= 70_000);
+    // Ten seconds of waiting and sixty until the next try; the receiver saw the call a moment after it was made.
+    assert.ok(Number(at) - Number(first?.at) > 69_000);
   });
 
   test("a body without end is not read", async () => {

@@ -49,12 +49,12 @@ const ROWS: &[(&str, &str)] = &[
 ];
 
 /// Works as agents do: updates submodules, looks around, and notes something.
-const AGENT: &str = r#"cat > /dev/null
+const AGENT: &str = r"cat > /dev/null
     git submodule update --init --recursive > /dev/null 2>&1
     git status > /dev/null; git diff HEAD > /dev/null; git log -p > /dev/null 2>&1
     git fetch --quiet origin
     [ -L NOTES.md ] && exit 3
-    echo noted >> NOTES.md"#;
+    echo noted >> NOTES.md";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_repositories_run_nothing_and_send_nothing() {
@@ -87,7 +87,7 @@ async fn hostile_repositories_run_nothing_and_send_nothing() {
             FAILS
         };
         note(&mut wrong, &format!("{holds}: {end}"), verdict, *expected);
-        note(&mut wrong, holds, listing(loot.path()), before);
+        note(&mut wrong, holds, &listing(loot.path()), &before);
         for event in session.events().await {
             assert_hides(&event.to_string(), &token);
         }

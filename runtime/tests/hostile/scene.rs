@@ -93,7 +93,7 @@ impl<'r> SessionOf<'r> {
 }
 
 /// Notes a row that did not end as expected, so that a run shows all of them.
-pub fn note<T: PartialEq + std::fmt::Debug>(
+pub fn note<T: PartialEq + std::fmt::Debug + Copy>(
     wrong: &mut Vec<String>,
     row: &str,
     seen: T,

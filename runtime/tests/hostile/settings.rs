@@ -92,21 +92,26 @@ fn write_spy(path: &Path, loot: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it is there");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_of_the_agent_get_no_credential_and_divert_none() {
-    let (server, attacker) = (GitServer::start().await, GitServer::start().await);
-    let (root, loot) = (Folder::new(), Folder::new());
-    let (host, evil) = (server.host(), attacker.host());
-    let spy = loot.path().join("spy");
-    write_spy(&spy, loot.path());
+/// The program that notes what it sees, and the same as each hook that git looks for.
+fn write_spies(spy: &Path, loot: &Path) {
+    write_spy(spy, loot);
     for hook in [
         "pre-commit",
         "pre-push",
         "reference-transaction",
         "post-checkout",
     ] {
-        std::fs::copy(&spy, loot.path().join(hook)).expect("it is there");
+        std::fs::copy(spy, loot.join(hook)).expect("it is there");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_the_agent_get_no_credential_and_divert_none() {
+    let (server, attacker) = (GitServer::start().await, GitServer::start().await);
+    let (root, loot) = (Folder::new(), Folder::new());
+    let (host, evil) = (server.host(), attacker.host());
+    let spy = loot.path().join("spy");
+    write_spies(&spy, loot.path());
     let included = format!(
         "[url \"http://{evil}/\"]\n\tinsteadOf = http://{host}/\n[core]\n\tfsmonitor = {}\n",
         spy.display()

@@ -220,7 +220,7 @@ async fn case(
     }
     if verdict == WORKS {
         let left = files_with(&session.folder(), &[old]);
-        note(&mut wrong, &row, left, Vec::new());
+        note(&mut wrong, &row, &left, &Vec::new());
     }
     let result = Result {
         input: done.to_owned(),
