@@ -92,6 +92,13 @@ pub struct CallbackView {
     pub deadlines: Deadlines,
 }
 
+impl CallbackView {
+    /// When the open batch becomes due, if the session is idle.
+    fn closes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.is_idle && self.open.is_some()).then_some(now)
+    }
+}
+
 /// A try to report a batch, noted in storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -201,7 +208,7 @@ pub fn next(view: &CallbackView, now: Timestamp) -> Decision<Option<Attempt>> {
             owed.remove(0);
         }
     }
-    set_deadline(&mut draft, owed.iter());
+    set_deadline(&mut draft, owed.iter(), None);
     draft.finish(attempt)
 }
 
@@ -250,7 +257,7 @@ pub fn on_answered(
         Verdict::GiveUp => give_up(&mut draft, view, stored, place, answer.reason()),
     }
     let others = view.owed.iter().filter(|other| other.id != stored.id);
-    set_deadline(&mut draft, others.chain(&again));
+    set_deadline(&mut draft, others.chain(&again), view.closes_at(now));
     draft.finish(())
 }
 
@@ -271,7 +278,7 @@ pub fn on_wake(view: &CallbackView, now: Timestamp) -> Decision<()> {
         }
     }
     if !owed.is_empty() {
-        set_deadline(&mut draft, owed.iter());
+        set_deadline(&mut draft, owed.iter(), view.closes_at(now));
     }
     draft.finish(())
 }
@@ -318,7 +325,13 @@ fn remove(draft: &mut Draft, view: &CallbackView, id: BatchId) {
     forget_targets(draft, view.target);
 }
 
-fn set_deadline<'a>(draft: &mut Draft, owed: impl Iterator<Item = &'a Callback>) {
-    let at = owed.filter_map(|callback| callback.state.at()).min();
+/// `closes_at` is when an open batch becomes due, so that what is known of the others does not hide it.
+fn set_deadline<'a>(
+    draft: &mut Draft,
+    owed: impl Iterator<Item = &'a Callback>,
+    closes_at: Option<Timestamp>,
+) {
+    let times = owed.filter_map(|callback| callback.state.at());
+    let at = times.chain(closes_at).min();
     draft.deadlines.set(DeadlineKind::Callback, at);
 }
