@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_agent_session::session::callback::{Answer, Attempt};
+use cloud_agent_session::session::callback::{Answer, Attempt, CallbackState};
 use cloud_agent_session::session::engine;
 use cloud_agent_wire::MessageId;
 
@@ -72,9 +72,13 @@ impl Shell {
         if !matches!(reception, Reception::Answers(200..=299)) {
             receiver.excused.push(id);
         }
+        // The answer of a try that counts as lost by now, or of a deleted session's, is not noted.
+        let is_awaited = session.store.tables().callbacks.get(&id).is_some_and(|batch| {
+            matches!(batch.state, CallbackState::Sending { failures, .. } if failures == attempt.failures)
+        });
         let noted = engine::apply_callback(&session.store, &attempt, (answer, ""), session.now());
         let is_stored = session.store.tables().callbacks.contains_key(&id);
-        if noted.is_ok() && answer == Answer::Status(200) && !is_stored {
+        if is_awaited && noted.is_ok() && answer == Answer::Status(200) && !is_stored {
             receiver.noted.push(id);
         } else {
             receiver.excused.push(id);

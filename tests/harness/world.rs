@@ -6,6 +6,7 @@ use cloud_agent_session::session::credential::Try;
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::preparation::PrepareSession;
 use cloud_agent_session::session::record::{RepositoryRecord, SessionRecord};
+use cloud_agent_session::session::retention::RETENTION_MILLIS;
 use cloud_agent_wire::{MessageId, RuntimeErrorCode, Timestamp};
 
 use super::fixtures::{self, CANARY, message_id, prompt};
@@ -285,7 +286,11 @@ impl World {
             Action::Pass(millis) => self.session.pass_millis(millis),
             Action::PassToAlarm if self.session.store.is_at_rest() => {}
             Action::PassToAlarm => {
-                if let Some(alarm) = self.session.store.alarm() {
+                let alarm = self.session.store.alarm();
+                // After a death that kept the alarm from being armed only retention's is left, which none waits for.
+                let soon =
+                    |alarm: &Timestamp| alarm.millis_since(self.now()) < RETENTION_MILLIS / 2;
+                if let Some(alarm) = alarm.filter(soon) {
                     self.session.set_now(alarm.max(self.now()));
                 }
             }
