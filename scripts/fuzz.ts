@@ -48,7 +48,7 @@ async function main(): Promise<number> {
   const built = await runCommand({
     program: "cargo",
     args: [
-      ...["build", "--release", "--locked", "--manifest-path", join(FOLDER, "Cargo.toml")],
+      ...["build", "--release", "--manifest-path", join(FOLDER, "Cargo.toml")],
       // With a target named, build scripts and macros are compiled without the counters.
       ...["--target", triple, "--bins"],
     ],

@@ -141,15 +141,20 @@ impl ConfigFile {
 impl fmt::Display for ConfigFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
+        // Whether the line before ends in a backslash that would take an added line for its continuation.
+        let mut continues = false;
         for piece in &self.pieces {
             match piece {
                 Piece::Header { raw, .. } | Piece::Entry { raw, .. } | Piece::Other { raw } => {
+                    let is_entry = matches!(piece, Piece::Entry { .. });
+                    continues = is_entry && (raw.ends_with("\\\n") || raw.ends_with("\\\r\n"));
                     text.push_str(raw);
                 }
                 Piece::Added { raw } => {
-                    if !text.is_empty() && !text.ends_with('\n') {
+                    if continues || !(text.is_empty() || text.ends_with('\n')) {
                         text.push('\n');
                     }
+                    continues = false;
                     text.push_str(raw);
                 }
             }

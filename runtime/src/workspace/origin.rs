@@ -302,6 +302,11 @@ mod tests {
         for text in [
             "",
             "[remote \"origin\"]\n",
+            "[core]\n\tx = a\\\n",
+            "[core]\n\tx = a\\\r\n",
+            "[core]\n\tx = a ; \\",
+            "[remote \"origin\"] # \\\n[core]\n\tx = 1\n",
+            "[core]\n\tx = a\\\\\n",
             "[Remote \"origin\"] URL = x\n[core]\n\tx = 1\n",
         ] {
             let once = origin.rewrite(text).expect("it is valid");
