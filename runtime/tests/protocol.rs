@@ -183,7 +183,7 @@ async fn other_bad_calls_are_refused_by_field() {
             "/v1/sessions/{session}/attachments/..%2F..%2Fx",
             json!({}),
             400,
-            "name must be 36 hexadecimal digits and dashes, a dot, and 1 to 10 lowercase letters or digits",
+            "name must be 36 hexadecimal digits and dashes, a dot, and 1 to 64 letters or digits",
         ),
         (Method::PATCH, turn, json!({}), 404, "there is no such route"),
     ])
