@@ -315,6 +315,10 @@ pub fn wake(store: &impl Store, now: Timestamp, settings: &Settings) -> Result<(
         store.arm(&view.deadlines);
     }
     perform(store, claim::on_wake(&view, now, settings))?;
+    // A try that may have died has a deadline; without one there is nothing to look for.
+    if view.deadlines.get(DeadlineKind::Callback).is_none() {
+        return Ok(());
+    }
     match store.callback_view()? {
         Some(view) => perform(store, callback::on_wake(&view, now)),
         None => Ok(()),
