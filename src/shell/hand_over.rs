@@ -16,7 +16,7 @@ use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::managed::{ManagedToken, on_resolved};
 use crate::session::preparation::ProfileSecrets;
-use crate::session::record::SessionRecord;
+use crate::session::record::{Profile, SessionRecord};
 use crate::session::sealing::SecretKind;
 use crate::session::view::DeliveryView;
 
@@ -56,8 +56,9 @@ impl<T: Transport> Delivery<T> {
             Err(fault) => return Ok(Err(self.fault_of("health", &fault))),
         };
         self.apply(|view, now, settings| on_contact(view, &store_id, now, settings))?;
-        let (env, configuration) = match self.profile().await? {
-            Ok(profile) => profile,
+        let profile = self.store.profile()?.unwrap_or_default();
+        let (env, configuration) = match self.secrets(&profile).await? {
+            Ok(secrets) => secrets,
             Err(fault) => return Ok(Err(fault)),
         };
         let Some(view) = self.in_force(claim)? else {
@@ -70,7 +71,7 @@ impl<T: Transport> Delivery<T> {
         let workspace = PutWorkspace {
             env,
             configuration,
-            ..self.workspace(&view, credential)?
+            ..workspace(&view, profile, credential)
         };
         let session_id = &view.record.session_id;
         let taken = self
@@ -117,29 +118,6 @@ impl<T: Transport> Delivery<T> {
             .store
             .delivery_view(now())?
             .filter(|view| is_in_force(view, claim)))
-    }
-
-    /// What the runtime needs to prepare the workspace, apart from what comes of the session's sealed profile.
-    fn workspace(
-        &self,
-        view: &DeliveryView,
-        (credential, author): (Option<Credential>, Option<Author>),
-    ) -> Result<PutWorkspace, StoreError> {
-        let record = &view.record;
-        let profile = self.store.profile()?.unwrap_or_default();
-        Ok(PutWorkspace {
-            repository: Repository {
-                url: record.repository.clone_url(),
-                author,
-            },
-            branch: record.branch(),
-            shallow: record.shallow,
-            setup_commands: profile.setup_commands,
-            env: BTreeMap::new(),
-            configuration: BTreeMap::new(),
-            generation: view.generation(),
-            credential,
-        })
     }
 
     /// The credential that is current now, and who commits with it. That of a managed repository is resolved for this
@@ -205,11 +183,13 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// The agent's environment and what only it understands, opened and decrypted.
-    async fn profile(&self) -> Result<Result<(Settings, Settings), HandOverFault>, StoreError> {
+    async fn secrets(
+        &self,
+        profile: &Profile,
+    ) -> Result<Result<(Settings, Settings), HandOverFault>, StoreError> {
         let Some((record, sealed)) = self.store.profile_secrets()? else {
             return Ok(Err(HandOverFault::Overtaken));
         };
-        let profile = self.store.profile()?.unwrap_or_default();
         let secrets = self
             .open(&record, SecretKind::Profile, &sealed)
             .and_then(|text| ProfileSecrets::from_sealable(&text));
@@ -224,7 +204,7 @@ impl<T: Transport> Delivery<T> {
             .map_err(HandOverFault::NotDecrypted)
             .map(|decrypted| {
                 let environment = secrets.environment(decrypted);
-                (environment, secrets.configuration(&profile))
+                (environment, secrets.configuration(profile))
             }))
     }
 
@@ -278,6 +258,28 @@ impl<T: Transport> Delivery<T> {
                 HandOverFault::Unreachable
             }
         }
+    }
+}
+
+/// What the runtime needs to prepare the workspace, apart from what comes of the session's sealed profile.
+fn workspace(
+    view: &DeliveryView,
+    profile: Profile,
+    (credential, author): (Option<Credential>, Option<Author>),
+) -> PutWorkspace {
+    let record = &view.record;
+    PutWorkspace {
+        repository: Repository {
+            url: record.repository.clone_url(),
+            author,
+        },
+        branch: record.branch(),
+        shallow: record.shallow,
+        setup_commands: profile.setup_commands,
+        env: BTreeMap::new(),
+        configuration: BTreeMap::new(),
+        generation: view.generation(),
+        credential,
     }
 }
 
