@@ -56,7 +56,7 @@ impl Sender {
         let Some((record, sealed)) = self.store.callback_target(attempt.target)? else {
             return Ok(Err(("target is gone", String::new())));
         };
-        let Some(message) = self.store.reported_message(&attempt.message_id)? else {
+        let Some((_, Some(message))) = self.store.message(&attempt.message_id)? else {
             return Ok(Err(("message is gone", String::new())));
         };
         let target = self

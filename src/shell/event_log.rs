@@ -12,8 +12,9 @@ use crate::stream::frame::Event;
 use crate::stream::snapshot::{Sources, still_relevant};
 use crate::stream::ticket::Ticket;
 
+use super::records::{MESSAGES, head};
 use super::rows::{Row, failed, integer, one, row, run, text};
-use super::store::{MESSAGES, SqlStore, head};
+use super::store::SqlStore;
 
 const TABLE: &str = "event";
 
@@ -64,13 +65,13 @@ impl SqlStore {
             .map(|values| row(values).and_then(StoredEvent::read)))
     }
 
-    /// The id of the newest stored event; 0 when there is none.
-    pub fn latest_event_id(&self) -> Result<u64, StoreError> {
+    /// The id of the newest stored event.
+    pub fn latest_event_id(&self) -> Result<Option<u64>, StoreError> {
         let newest = one(self.sql(), "SELECT MAX(id) FROM event", vec![])?;
         let id = newest
             .map(|mut row| row.optional_integer(TABLE))
             .transpose()?;
-        Ok(id.flatten().unwrap_or(0))
+        Ok(id.flatten())
     }
 
     /// What a client is told when it has had everything that is stored; `None` when the session is gone.
@@ -83,7 +84,7 @@ impl SqlStore {
             link: view.link,
             open: self.open_messages()?,
             never_started: self.never_started()?,
-            latest_event_id: self.latest_event_id()?,
+            latest_event_id: self.latest_event_id()?.unwrap_or(0),
         }))
     }
 

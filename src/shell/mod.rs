@@ -9,6 +9,7 @@ mod decryption;
 mod delivery;
 mod event_log;
 mod event_pull;
+mod facts;
 #[cfg(feature = "test-faults")]
 mod faults;
 mod followers;
@@ -16,6 +17,7 @@ mod hand_over;
 mod object;
 mod owed;
 mod platform;
+mod records;
 mod rows;
 mod runtime;
 mod schema;

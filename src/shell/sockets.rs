@@ -4,6 +4,7 @@ use cloud_agent_wire::Timestamp;
 use worker::{Env, Headers, Method, Request, RequestInit, Response, Result, Url, WebSocket};
 
 use crate::config::Config;
+use crate::session::engine::Store;
 use crate::stream::connection::Connection;
 use crate::stream::error::StreamError;
 use crate::stream::request::StreamRequest;
@@ -85,7 +86,7 @@ pub fn open(
     }
     store.use_ticket(&ticket, now())?;
     let latest = store.latest_event_id().map_err(|_| StreamError::Internal)?;
-    let cursor = wanted.start.cursor(latest);
+    let cursor = wanted.start.cursor(latest.unwrap_or(0));
     let connection = Connection::new(wanted.session_id, cursor, wanted.filter);
     store
         .followers

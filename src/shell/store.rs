@@ -7,19 +7,14 @@ use js_sys::Promise;
 use js_sys::futures::JsFuture;
 use worker::{SqlStorage, SqlStorageValue, State, Storage};
 
-use crate::projection::{MessageFacts, SessionSources, is_stale};
-use crate::session::admission::{AdmissionView, KnownMessage};
+use crate::session::admission::AdmissionView;
 use crate::session::callback::{BatchId, Callback, CallbackView};
-use crate::session::credential::{CredentialRecord, Marker, Pointer};
+use crate::session::credential::CredentialRecord;
 use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
-use crate::session::kilocode;
-use crate::session::message::{MessageRecord, MessageState, QueuePosition};
-use crate::session::record::{
-    CallbackTargetId, InitialMessage, Profile, RuntimeLink, SessionRecord,
-};
+use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
 use crate::session::retention::RetentionView;
 use crate::session::sealing::{Sealed, SecretKind};
 use crate::session::step::Step;
@@ -27,6 +22,9 @@ use crate::session::view::{DeliveryView, Head};
 use crate::telemetry::LogEvent;
 
 use super::followers::Followers;
+use super::records::{
+    CREDENTIAL_COLUMNS, MESSAGES, callback, credential, head, known_message, marker,
+};
 use super::rows::{Row, all, failed, integer, one, optional_text, text};
 use super::{platform, schema, write};
 
@@ -44,16 +42,6 @@ pub struct SqlStore {
     pub followers: Followers,
 }
 
-/// Messages, with the columns in the order that [`head`] reads them.
-pub const MESSAGES: &str =
-    "SELECT message_id, position, callback, created_at, intent, state FROM message";
-/// Most parts of an answer that are looked at.
-const ANSWER_PARTS_MAX: usize = 1_000;
-/// The credential, with the columns in the order that [`credential`] reads them.
-const CREDENTIAL_COLUMNS: &str = "credential.generation, updated_at, sealed, fingerprint,
-    pointer_message_id, pointer_stamp, skips";
-/// How many those are.
-const CREDENTIAL_COLUMNS_COUNT: usize = 7;
 /// Messages that have not ended, at most eleven. The words are those of the index.
 const OPEN: &str = "phase IN ('queued', 'claimed', 'accepted')";
 
@@ -128,51 +116,6 @@ impl SqlStore {
             .transpose()
     }
 
-    /// A message, wherever it is in its life; `None` when there is no session, or no such message in it.
-    pub fn message(
-        &self,
-        message_id: &MessageId,
-    ) -> Result<Option<(SessionId, Option<MessageFacts>)>, StoreError> {
-        let Some(record) = self.live_record()? else {
-            return Ok(None);
-        };
-        let query = "SELECT created_at, state FROM message WHERE message_id = ?";
-        let message = one(&self.sql, query, vec![text(message_id.as_str())])?
-            .map(|mut row| {
-                let created_at = row.time("message")?;
-                let state = row.json("message")?;
-                Ok::<_, StoreError>(MessageFacts {
-                    message_id: message_id.clone(),
-                    created_at,
-                    answer: self.answer(&state)?,
-                    state,
-                })
-            })
-            .transpose()?;
-        Ok(Some((record.session_id, message)))
-    }
-
-    /// A message, wherever it is in its life, that a callback reports.
-    pub fn reported_message(&self, id: &MessageId) -> Result<Option<MessageFacts>, StoreError> {
-        Ok(self.message(id)?.and_then(|(_, message)| message))
-    }
-
-    /// The sealed target of a callback, with the record that it is bound to.
-    pub fn callback_target(
-        &self,
-        id: CallbackTargetId,
-    ) -> Result<Option<(SessionRecord, Sealed)>, StoreError> {
-        let Some(record) = Store::live_record(self)? else {
-            return Ok(None);
-        };
-        let query = "SELECT sealed FROM callback_target WHERE id = ?";
-        let Some(mut row) = one(&self.sql, query, vec![integer(id.0)])? else {
-            return Ok(None);
-        };
-        let sealed = Sealed::from_stored(row.text("callback_target")?);
-        Ok(Some((record, sealed)))
-    }
-
     /// Batches to report, with the condition and the order that choose them.
     fn callbacks(
         &self,
@@ -198,53 +141,6 @@ impl SqlStore {
         one(&self.sql, &query, vec![])?
             .map(|mut row| row.time("event"))
             .transpose()
-    }
-
-    /// The text of the agent's answer to a completed message.
-    fn answer(&self, state: &MessageState) -> Result<Option<String>, StoreError> {
-        let MessageState::Completed {
-            assistant: Some(assistant),
-            ..
-        } = state
-        else {
-            return Ok(None);
-        };
-        let (from, to) = kilocode::parts_of(assistant);
-        // The newest version of a part that was finished earlier has the lower id.
-        let query = format!(
-            "SELECT payload FROM event WHERE entity >= ? AND entity < ? ORDER BY id
-            LIMIT {ANSWER_PARTS_MAX}"
-        );
-        let parts: Vec<_> = all(&self.sql, &query, vec![text(&from), text(&to)])?
-            .into_iter()
-            .map(|mut row| row.text("event"))
-            .collect::<Result<_, _>>()?;
-        Ok(kilocode::answer_text(parts.iter().map(String::as_str)))
-    }
-
-    /// Everything that `getSession` shows a part of; `None` when there is no session.
-    pub fn session_sources(&self) -> Result<Option<SessionSources>, StoreError> {
-        let (Some(record), Some(initial), Some(profile)) = (
-            self.live_record()?,
-            self.initial_message()?,
-            self.profile()?,
-        ) else {
-            return Ok(None);
-        };
-        let latest = one(&self.sql, "SELECT MAX(id) FROM event", vec![])?;
-        let latest_event_id = latest
-            .map(|mut row| row.optional_integer("event"))
-            .transpose()?
-            .flatten();
-        Ok(Some(SessionSources {
-            record,
-            initial,
-            profile,
-            credential: self.credential()?,
-            head: self.head()?,
-            is_stale: is_stale(&self.link()?, &self.deadlines()?, platform::now()),
-            latest_event_id,
-        }))
     }
 
     /// The storage's SQL.
@@ -273,14 +169,7 @@ impl SqlStore {
         record
     }
 
-    /// The record, unless the session is being deleted: then it is gone for every client.
-    pub fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
-        Ok(self
-            .record()?
-            .filter(|record| record.deleting_since.is_none()))
-    }
-
-    fn credential(&self) -> Result<Option<CredentialRecord>, StoreError> {
+    pub(super) fn credential(&self) -> Result<Option<CredentialRecord>, StoreError> {
         let query = format!("SELECT {CREDENTIAL_COLUMNS} FROM credential");
         match one(&self.sql, &query, vec![])? {
             Some(mut row) => credential(&mut row),
@@ -288,12 +177,12 @@ impl SqlStore {
         }
     }
 
-    fn head(&self) -> Result<Option<Head>, StoreError> {
+    pub(super) fn head(&self) -> Result<Option<Head>, StoreError> {
         let query = format!("{MESSAGES} WHERE {OPEN} ORDER BY position LIMIT 1");
         one(&self.sql, &query, vec![])?.map(head).transpose()
     }
 
-    fn link(&self) -> Result<RuntimeLink, StoreError> {
+    pub(super) fn link(&self) -> Result<RuntimeLink, StoreError> {
         const TABLE: &str = "runtime";
         let query = "SELECT store_id, cursor, unreachable_since, acknowledged, last_event_at,
             interrupts, preparing FROM runtime";
@@ -331,98 +220,6 @@ impl SqlStore {
         });
         outcome.and(finished.map_err(|error| failed(&error)))
     }
-}
-
-/// Reads [`CREDENTIAL_COLUMNS`]; `None` when there is no credential.
-fn credential(row: &mut Row) -> Result<Option<CredentialRecord>, StoreError> {
-    const TABLE: &str = "credential";
-    let Some(generation) = row.optional_integer(TABLE)? else {
-        row.skip(CREDENTIAL_COLUMNS_COUNT - 1);
-        return Ok(None);
-    };
-    Ok(Some(CredentialRecord {
-        generation: Generation::new(generation),
-        updated_at: row.time(TABLE)?,
-        sealed: Sealed::from_stored(row.text(TABLE)?),
-        fingerprint: row.text(TABLE)?,
-        pointer: Pointer {
-            message_id: row
-                .optional_text(TABLE)?
-                .map(|id| id.try_into().map_err(|_| StoreError::Unreadable(TABLE)))
-                .transpose()?,
-            stamp: row.time(TABLE)?,
-        },
-        skips: row.integer(TABLE)?,
-    }))
-}
-
-/// Reads a generation and an expiry; `None` when there is no marker.
-fn marker(row: &mut Row, message_id: Option<&MessageId>) -> Result<Option<Marker>, StoreError> {
-    let generation = row.optional_integer("marker")?;
-    let expires_at = row.optional_time("marker")?;
-    Ok(generation
-        .zip(message_id)
-        .map(|(generation, message_id)| Marker {
-            message_id: message_id.clone(),
-            generation: Generation::new(generation),
-            expires_at,
-        }))
-}
-
-/// Reads a state and an intent; `None` when there is no such message.
-fn known_message(row: &mut Row) -> Result<Option<KnownMessage>, StoreError> {
-    const TABLE: &str = "message";
-    let Some(state) = row.optional_text(TABLE)? else {
-        return Ok(None);
-    };
-    let state: MessageState =
-        serde_json::from_str(&state).map_err(|_| StoreError::Unreadable(TABLE))?;
-    Ok(Some(KnownMessage {
-        intent: row.json(TABLE).ok(),
-        phase: state.phase(),
-    }))
-}
-
-/// Reads a message's row; what cannot be read is named, so that it can be set aside.
-pub fn head(mut row: Row) -> Result<Head, StoreError> {
-    const TABLE: &str = "message";
-    let message_id = row
-        .text(TABLE)?
-        .try_into()
-        .map_err(|_| StoreError::Unreadable(TABLE))?;
-    let position = QueuePosition(row.integer(TABLE)?);
-    let callback = row.optional_integer(TABLE)?.map(CallbackTargetId);
-    let mut rest = || {
-        Ok::<_, StoreError>(MessageRecord {
-            position,
-            callback,
-            created_at: row.time(TABLE)?,
-            intent: row.json(TABLE)?,
-            state: row.json(TABLE)?,
-        })
-    };
-    Ok(match rest() {
-        Ok(message) => Head::Message(Box::new(message)),
-        Err(_) => Head::Unreadable {
-            position,
-            message_id,
-            callback,
-        },
-    })
-}
-
-fn callback(mut row: Row) -> Result<Callback, StoreError> {
-    const TABLE: &str = "callback";
-    Ok(Callback {
-        id: QueuePosition(row.integer(TABLE)?),
-        message_id: row
-            .text(TABLE)?
-            .try_into()
-            .map_err(|_| StoreError::Unreadable(TABLE))?,
-        terminal_at: row.time(TABLE)?,
-        target: CallbackTargetId(row.integer(TABLE)?),
-        state: row.json(TABLE)?,
-    })
 }
 
 impl Store for SqlStore {

@@ -1,0 +1,115 @@
+//! Reads rows into records. Each function reads the columns of its query in their order.
+
+use cloud_agent_wire::{Generation, MessageId};
+
+use crate::session::admission::KnownMessage;
+use crate::session::callback::Callback;
+use crate::session::credential::{CredentialRecord, Marker, Pointer};
+use crate::session::error::StoreError;
+use crate::session::message::{MessageRecord, MessageState, QueuePosition};
+use crate::session::record::CallbackTargetId;
+use crate::session::sealing::Sealed;
+use crate::session::view::Head;
+
+use super::rows::Row;
+
+/// Messages, with the columns in the order that [`head`] reads them.
+pub const MESSAGES: &str =
+    "SELECT message_id, position, callback, created_at, intent, state FROM message";
+/// The credential, with the columns in the order that [`credential`] reads them.
+pub const CREDENTIAL_COLUMNS: &str = "credential.generation, updated_at, sealed, fingerprint,
+    pointer_message_id, pointer_stamp, skips";
+/// How many those are.
+const CREDENTIAL_COLUMNS_COUNT: usize = 7;
+
+/// Reads [`CREDENTIAL_COLUMNS`]; `None` when there is no credential.
+pub fn credential(row: &mut Row) -> Result<Option<CredentialRecord>, StoreError> {
+    const TABLE: &str = "credential";
+    let Some(generation) = row.optional_integer(TABLE)? else {
+        row.skip(CREDENTIAL_COLUMNS_COUNT - 1);
+        return Ok(None);
+    };
+    Ok(Some(CredentialRecord {
+        generation: Generation::new(generation),
+        updated_at: row.time(TABLE)?,
+        sealed: Sealed::from_stored(row.text(TABLE)?),
+        fingerprint: row.text(TABLE)?,
+        pointer: Pointer {
+            message_id: row
+                .optional_text(TABLE)?
+                .map(|id| id.try_into().map_err(|_| StoreError::Unreadable(TABLE)))
+                .transpose()?,
+            stamp: row.time(TABLE)?,
+        },
+        skips: row.integer(TABLE)?,
+    }))
+}
+
+/// Reads a generation and an expiry; `None` when there is no marker.
+pub fn marker(row: &mut Row, message_id: Option<&MessageId>) -> Result<Option<Marker>, StoreError> {
+    let generation = row.optional_integer("marker")?;
+    let expires_at = row.optional_time("marker")?;
+    Ok(generation
+        .zip(message_id)
+        .map(|(generation, message_id)| Marker {
+            message_id: message_id.clone(),
+            generation: Generation::new(generation),
+            expires_at,
+        }))
+}
+
+/// Reads a state and an intent; `None` when there is no such message.
+pub fn known_message(row: &mut Row) -> Result<Option<KnownMessage>, StoreError> {
+    const TABLE: &str = "message";
+    let Some(state) = row.optional_text(TABLE)? else {
+        return Ok(None);
+    };
+    let state: MessageState =
+        serde_json::from_str(&state).map_err(|_| StoreError::Unreadable(TABLE))?;
+    Ok(Some(KnownMessage {
+        intent: row.json(TABLE).ok(),
+        phase: state.phase(),
+    }))
+}
+
+/// Reads a message's row; what cannot be read is named, so that it can be set aside.
+pub fn head(mut row: Row) -> Result<Head, StoreError> {
+    const TABLE: &str = "message";
+    let message_id = row
+        .text(TABLE)?
+        .try_into()
+        .map_err(|_| StoreError::Unreadable(TABLE))?;
+    let position = QueuePosition(row.integer(TABLE)?);
+    let callback = row.optional_integer(TABLE)?.map(CallbackTargetId);
+    let mut rest = || {
+        Ok::<_, StoreError>(MessageRecord {
+            position,
+            callback,
+            created_at: row.time(TABLE)?,
+            intent: row.json(TABLE)?,
+            state: row.json(TABLE)?,
+        })
+    };
+    Ok(match rest() {
+        Ok(message) => Head::Message(Box::new(message)),
+        Err(_) => Head::Unreadable {
+            position,
+            message_id,
+            callback,
+        },
+    })
+}
+
+pub fn callback(mut row: Row) -> Result<Callback, StoreError> {
+    const TABLE: &str = "callback";
+    Ok(Callback {
+        id: QueuePosition(row.integer(TABLE)?),
+        message_id: row
+            .text(TABLE)?
+            .try_into()
+            .map_err(|_| StoreError::Unreadable(TABLE))?,
+        terminal_at: row.time(TABLE)?,
+        target: CallbackTargetId(row.integer(TABLE)?),
+        state: row.json(TABLE)?,
+    })
+}
