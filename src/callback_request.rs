@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use crate::projection::MessageFacts;
 use crate::session::message::MessageState;
-use crate::session::outcome::{CompletionSource, PublicFailure};
+use crate::session::outcome::{CompletionData, CompletionSource, PublicFailure};
 use crate::session::record::SessionRecord;
 
 /// The header that proves where a callback comes from: `sha256=` and the body's HMAC in hexadecimal.
@@ -52,16 +52,16 @@ struct Payload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_assistant_message_text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    completion_data: Option<CompletionData<'a>>,
+    completion_data: Option<ReportedCompletion<'a>>,
     idempotency_key: &'a MessageId,
 }
 
 /// What a completed message came to, as a callback says it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct CompletionData<'a> {
+struct ReportedCompletion<'a> {
     #[serde(flatten)]
-    completion: crate::session::outcome::CompletionData<'a>,
+    completion: CompletionData<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_assistant_message_text: Option<&'a str>,
 }
@@ -122,30 +122,21 @@ fn body(record: &SessionRecord, message: &MessageFacts) -> Option<String> {
     let state = &message.state;
     let source = CompletionSource::of(state)?.as_str();
     let branch = record.upstream_branch.as_deref();
-    let (failure, completed) = match state {
-        MessageState::Failed {
-            failure, attempts, ..
-        } => (Some(PublicFailure::new(failure, *attempts)), None),
-        MessageState::Interrupted { accepted_at, .. } => (
-            Some(PublicFailure::interruption(accepted_at.is_some())),
-            None,
-        ),
+    let failure = PublicFailure::of(state);
+    let completed = match state {
         MessageState::Completed {
             terminal_at,
             assistant,
             gate_result,
             ..
-        } => (
-            None,
-            Some(crate::session::outcome::CompletionData {
-                assistant_message_id: assistant.as_deref(),
-                gate_result: *gate_result,
-                last_seen_branch: branch,
-                completed_at: *terminal_at,
-                source,
-            }),
-        ),
-        _ => return None,
+        } => Some(CompletionData {
+            assistant_message_id: assistant.as_deref(),
+            gate_result: *gate_result,
+            last_seen_branch: branch,
+            completed_at: *terminal_at,
+            source,
+        }),
+        _ => None,
     };
     let text = completed.as_ref().and(message.answer.as_deref());
     let payload = Payload {
@@ -161,7 +152,7 @@ fn body(record: &SessionRecord, message: &MessageFacts) -> Option<String> {
             .as_ref()
             .and_then(|completed| completed.gate_result),
         last_assistant_message_text: text,
-        completion_data: completed.map(|completion| CompletionData {
+        completion_data: completed.map(|completion| ReportedCompletion {
             completion,
             last_assistant_message_text: text,
         }),
@@ -172,13 +163,7 @@ fn body(record: &SessionRecord, message: &MessageFacts) -> Option<String> {
 
 /// `sha256=` and the hexadecimal HMAC-SHA-256 of the body.
 fn signature(secret: &Secret, body: &str) -> Option<String> {
-    use std::fmt::Write as _;
     let mut hmac = <Hmac<Sha256> as Mac>::new_from_slice(secret.expose().as_bytes()).ok()?;
     hmac.update(body.as_bytes());
-    let mut text = "sha256=".to_owned();
-    for byte in hmac.finalize().into_bytes() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Some(text)
+    Some(format!("sha256={:x}", hmac.finalize().into_bytes()))
 }

@@ -182,20 +182,13 @@ pub fn message_result(session_id: SessionId, message: MessageFacts) -> GetMessag
         answer,
     } = message;
     let accepted_at = state.accepted_at();
-    let (failure, gate_result, assistant) = match &state {
-        MessageState::Failed {
-            failure, attempts, ..
-        } => (Some(PublicFailure::new(failure, *attempts)), None, None),
-        MessageState::Interrupted { .. } => {
-            let failure = PublicFailure::interruption(accepted_at.is_some());
-            (Some(failure), None, None)
-        }
+    let (gate_result, assistant) = match &state {
         MessageState::Completed {
             assistant,
             gate_result,
             ..
-        } => (None, *gate_result, assistant.clone()),
-        _ => (None, None, None),
+        } => (*gate_result, assistant.clone()),
+        _ => (None, None),
     };
     GetMessageResultOutput {
         cloud_agent_session_id: session_id,
@@ -206,7 +199,7 @@ pub fn message_result(session_id: SessionId, message: MessageFacts) -> GetMessag
         accepted_at,
         terminal_at: state.terminal_at(),
         completion_source: CompletionSource::of(&state).map(CompletionSource::as_str),
-        failure,
+        failure: PublicFailure::of(&state),
         gate_result,
         assistant: assistant.map(|message_id| AssistantOutput {
             message_id,

@@ -121,6 +121,20 @@ impl PublicFailure {
         }
     }
 
+    /// Why a message did not complete; `None` when it did, or has not ended.
+    #[must_use]
+    pub fn of(state: &MessageState) -> Option<Self> {
+        match state {
+            MessageState::Failed {
+                failure, attempts, ..
+            } => Some(Self::new(failure, *attempts)),
+            MessageState::Interrupted { accepted_at, .. } => {
+                Some(Self::interruption(accepted_at.is_some()))
+            }
+            _ => None,
+        }
+    }
+
     /// An interruption, by whether the agent was started.
     #[must_use]
     pub fn interruption(accepted: bool) -> Self {
