@@ -70,18 +70,19 @@ pub const CREDENTIAL_REQUIRED: &str = "cloud.credential.required";
 /// Type of the event that a message failed or was interrupted.
 pub const MESSAGE_FAILED: &str = "cloud.message.failed";
 
-fn draft(
+/// An event with that data.
+pub(super) fn draft(
     kind: &'static str,
-    entity: String,
+    entity: Entity,
     message_id: Option<&MessageId>,
     payload: &impl Serialize,
     at: Timestamp,
 ) -> EventDraft {
-    // The payloads are structs of this module; serializing them cannot fail.
+    // The payloads are structs of text and numbers; serializing them cannot fail.
     let payload = serde_json::to_string(payload).unwrap_or_default();
     EventDraft {
         kind,
-        entity: Entity::Once(entity),
+        entity,
         message_id: message_id.cloned(),
         payload,
         at,
@@ -106,7 +107,7 @@ pub fn queued(intent: &Intent, at: Timestamp) -> EventDraft {
     };
     draft(
         MESSAGE_QUEUED,
-        format!("queued-message/{message_id}"),
+        Entity::Once(format!("queued-message/{message_id}")),
         Some(message_id),
         &payload,
         at,
@@ -128,7 +129,7 @@ pub fn sent(message_id: &MessageId, at: Timestamp) -> EventDraft {
     };
     draft(
         MESSAGE_SENT,
-        format!("sent-message/{message_id}"),
+        Entity::Once(format!("sent-message/{message_id}")),
         Some(message_id),
         &payload,
         at,
@@ -163,13 +164,7 @@ pub fn completed(message_id: &MessageId, completion: &CompletionData<'_>) -> Eve
         completion_data: completion,
     };
     let at = completion.completed_at;
-    draft(
-        MESSAGE_COMPLETED,
-        terminal_entity(message_id),
-        Some(message_id),
-        &payload,
-        at,
-    )
+    ending(MESSAGE_COMPLETED, message_id, &payload, at)
 }
 
 /// The message failed for good.
@@ -237,13 +232,7 @@ fn not_completed(
         error: &failure.message,
         failure,
     };
-    draft(
-        MESSAGE_FAILED,
-        terminal_entity(message_id),
-        Some(message_id),
-        &payload,
-        at,
-    )
+    ending(MESSAGE_FAILED, message_id, &payload, at)
 }
 
 /// The remote refused the current credential: the session waits for a newer one.
@@ -271,15 +260,22 @@ pub fn credential_required(
     };
     draft(
         CREDENTIAL_REQUIRED,
-        format!("credential-required/{generation}"),
+        Entity::Once(format!("credential-required/{generation}")),
         message_id,
         &payload,
         since,
     )
 }
 
-fn terminal_entity(message_id: &MessageId) -> String {
-    format!("terminal-message/{message_id}")
+/// The end of a message, which comes once.
+fn ending(
+    kind: &'static str,
+    message_id: &MessageId,
+    payload: &impl Serialize,
+    at: Timestamp,
+) -> EventDraft {
+    let entity = Entity::Once(format!("terminal-message/{message_id}"));
+    draft(kind, entity, Some(message_id), payload, at)
 }
 
 /// A line of JSON from the agent about that entity. `None` when the runtime sent something that is not JSON.
@@ -310,7 +306,7 @@ pub fn autocommit_started(message_id: &MessageId, at: Timestamp) -> EventDraft {
     }
     draft(
         "autocommit_started",
-        format!("autocommit-started/{message_id}"),
+        Entity::Once(format!("autocommit-started/{message_id}")),
         Some(message_id),
         &Payload { message_id },
         at,
@@ -342,7 +338,7 @@ pub fn autocommit_completed(
     };
     draft(
         "autocommit_completed",
-        format!("autocommit-completed/{message_id}"),
+        Entity::Once(format!("autocommit-completed/{message_id}")),
         Some(message_id),
         &payload,
         at,

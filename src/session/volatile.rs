@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cloud_agent_wire::{MessageId, PrepareStep, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::event::{Entity, EventDraft};
+use super::event::{self, Entity, EventDraft};
 
 /// Type of the event that an agent printed a line that is not JSON.
 pub const OUTPUT: &str = "output";
@@ -38,20 +38,14 @@ const fn words(step: PrepareStep) -> (&'static str, &'static str) {
     }
 }
 
+/// An event that nothing else in the log has to do with.
 fn draft(
     kind: &'static str,
     message_id: Option<&MessageId>,
     payload: &impl Serialize,
     at: Timestamp,
 ) -> EventDraft {
-    EventDraft {
-        kind,
-        entity: Entity::None,
-        message_id: message_id.cloned(),
-        // The payloads are structs of this module; serializing them cannot fail.
-        payload: serde_json::to_string(payload).unwrap_or_default(),
-        at,
-    }
+    event::draft(kind, Entity::None, message_id, payload, at)
 }
 
 #[derive(Serialize)]
