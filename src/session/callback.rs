@@ -283,11 +283,6 @@ pub fn on_wake(view: &CallbackView, now: Timestamp) -> Decision<()> {
     draft.finish(())
 }
 
-/// Removes targets that neither a message, nor a batch, nor the session itself needs any more.
-pub(super) fn forget_targets(draft: &mut Draft, current: Option<CallbackTargetId>) {
-    draft.write(Write::ForgetCallbackTargets { except: current });
-}
-
 fn is_due(callback: &Callback, now: Timestamp) -> bool {
     callback.state.at().is_some_and(|at| at <= now)
 }
@@ -322,7 +317,9 @@ fn give_up(
 
 fn remove(draft: &mut Draft, view: &CallbackView, id: BatchId) {
     draft.write(Write::RemoveCallback(id));
-    forget_targets(draft, view.target);
+    draft.write(Write::ForgetCallbackTargets {
+        except: view.target,
+    });
 }
 
 /// `closes_at` is when an open batch becomes due, so that what is known of the others does not hide it.
