@@ -114,9 +114,7 @@ impl DurableObject for CloudAgentSession {
 
     async fn alarm(&self) -> Result<Response> {
         // Without storage nothing can be armed, so this alarm is left to the platform, which rings it again.
-        let store = self
-            .store()
-            .map_err(|error| worker::Error::RustError(error.to_string()))?;
+        let store = self.store().map_err(|error| platform_error(&error))?;
         if let Ok(config) = config(&self.env) {
             self.work(&store, &config).await?;
         } else {
@@ -207,9 +205,9 @@ impl CloudAgentSession {
     async fn work_once(&self, delivery: Delivery<Adapter>) -> Result<()> {
         let store = &delivery.store;
         let work = engine::next_work(&**store, now(), &delivery.config.settings)
-            .map_err(|error| worker::Error::RustError(error.to_string()))?;
-        let callback = engine::next_chores(&**store, now())
-            .map_err(|error| worker::Error::RustError(error.to_string()))?;
+            .map_err(|error| platform_error(&error))?;
+        let callback =
+            engine::next_chores(&**store, now()).map_err(|error| platform_error(&error))?;
         // What was decided is durable, and the alarm armed for the case that this handler dies.
         store.settle_alarm().await?;
         if let Some(attempt) = callback {
@@ -246,7 +244,7 @@ impl CloudAgentSession {
             Some(Work::Erase) => return store.erase().await,
             Some(Work::Rest | Work::Again) | None => Ok(()),
         };
-        done.map_err(|error| worker::Error::RustError(error.to_string()))
+        done.map_err(|error| platform_error(&error))
     }
 
     /// Hands a claim over in a task of its own: bringing files takes longer than the alarm's handler may. While one task
@@ -322,6 +320,11 @@ impl Reader {
             self.is_reading.set(false);
         }
     }
+}
+
+/// A fault of the storage, as the platform's handlers tell it.
+fn platform_error(error: &StoreError) -> worker::Error {
+    worker::Error::RustError(error.to_string())
 }
 
 fn fault_line(place: &'static str, error: &StoreError) -> String {

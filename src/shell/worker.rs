@@ -118,7 +118,7 @@ async fn issue_ticket(
     received_at: Timestamp,
 ) -> CallResult<Data> {
     let body = read_body(request).await?;
-    let caller = Caller::new(env, request.headers(), received_at)?;
+    let caller = Caller::new(env, request.headers(), received_at);
     let config = caller.config()?;
     let user_id = caller.user(&config)?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
@@ -177,8 +177,7 @@ async fn trpc(
         Ok(Parsed::NoContent) => return Ok(Response::empty()?.with_status(204)),
         Ok(Parsed::Calls(calls)) => calls,
     };
-    let caller = Caller::new(env, request.headers(), received_at)
-        .map_err(|error| worker::Error::RustError(error.message.into_owned()))?;
+    let caller = Caller::new(env, request.headers(), received_at);
     // One after the other: calls of one batch for one session keep their order.
     let mut answers = Vec::with_capacity(calls.calls.len());
     for call in &calls.calls {
@@ -198,12 +197,9 @@ async fn trpc(
 }
 
 fn respond(reply: &Reply) -> Result<Response> {
-    let headers = Headers::new();
-    headers.set("content-type", envelope::CONTENT_TYPE)?;
-    headers.set("vary", envelope::VARY)?;
-    Ok(Response::ok(reply.body.as_str())?
-        .with_status(reply.status)
-        .with_headers(headers))
+    let response = json(reply.body.as_str(), reply.status)?;
+    response.headers().set("vary", envelope::VARY)?;
+    Ok(response)
 }
 
 /// Who calls, and with what.
@@ -220,17 +216,15 @@ struct Caller<'a> {
 type CallResult<T> = std::result::Result<T, CallError>;
 
 impl<'a> Caller<'a> {
-    fn new(env: &'a Env, headers: &'a Headers, received_at: Timestamp) -> CallResult<Self> {
-        Ok(Self {
+    fn new(env: &'a Env, headers: &'a Headers, received_at: Timestamp) -> Self {
+        Self {
             env,
             headers,
             received_at,
             #[cfg(feature = "test-faults")]
-            fault: headers
-                .get(super::faults::HEADER)
-                .map_err(|_| CallError::internal())?,
+            fault: headers.get(super::faults::HEADER).ok().flatten(),
             user: OnceCell::new(),
-        })
+        }
     }
 
     fn config(&self) -> CallResult<Rc<Config>> {
