@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { end, listen, portOf } from "../../tests/support/loopback.ts";
 
 /** The version of the contract that it speaks. */
 const VERSION = 1;
@@ -28,17 +28,16 @@ export class InstantRuntime {
   static async start(): Promise<InstantRuntime> {
     const server = createServer();
     const runtime = new InstantRuntime(server);
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    await listen(server);
     return runtime;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${portOf(this.#server)}`;
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await end(this.#server);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { end, listen, portOf } from "./loopback.ts";
 
 /** A callback as it came. */
 export interface ReceivedCallback {
@@ -41,7 +41,7 @@ export class CallbackReceiver {
 
   /** `host:port`. */
   get host(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `127.0.0.1:${portOf(this.#server)}`;
   }
 
   /** The URL of a path. */
@@ -60,8 +60,7 @@ export class CallbackReceiver {
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await end(this.#server);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -95,7 +94,7 @@ export class CallbackReceiver {
 export async function startCallbackReceiver(): Promise<CallbackReceiver> {
   const server = createServer();
   const receiver = new CallbackReceiver(server);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await listen(server);
   return receiver;
 }
 

@@ -4,7 +4,6 @@
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findHttpBackend, runHttpBackend } from "./git-http-backend.ts";
@@ -16,6 +15,7 @@ import {
 } from "./git-misbehaviour.ts";
 import { GitRepository, initializeRepository, type RepositoryOptions } from "./git-repository.ts";
 import { GitTokens, NO_TOKEN } from "./git-tokens.ts";
+import { end, listen, portOf } from "./loopback.ts";
 
 /** One request. Never holds a token, only its label. */
 export interface RequestRecord {
@@ -53,7 +53,7 @@ export class GitServer {
 
   /** `127.0.0.1:PORT`. */
   get host(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `127.0.0.1:${portOf(this.#server)}`;
   }
 
   /** `http://127.0.0.1:PORT`. */
@@ -90,7 +90,7 @@ export class GitServer {
   /** Breaks all connections and removes the repositories. */
   async close(): Promise<void> {
     this.breakConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await end(this.#server);
     await rm(this.#root, { recursive: true, force: true });
   }
 
@@ -159,10 +159,7 @@ export class GitServer {
 export async function startGitServer(): Promise<GitServer> {
   const root = await mkdtemp(join(tmpdir(), "git-server-"));
   const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
-  });
+  await listen(server);
   return new GitServer(server, root);
 }
 

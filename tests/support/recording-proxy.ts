@@ -1,8 +1,7 @@
 // Stands before a runtime and keeps a copy of what it is sent; everything goes on to the real one.
 
-import { once } from "node:events";
 import { createServer, type Server, request as send } from "node:http";
-import type { AddressInfo } from "node:net";
+import { end, listen, portOf } from "./loopback.ts";
 
 /** A request on its way to the runtime. */
 export interface SentRequest {
@@ -39,17 +38,15 @@ export class RecordingProxy {
 
   static async start(): Promise<RecordingProxy> {
     const server = createServer();
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
+    await listen(server);
     return new RecordingProxy(server);
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${portOf(this.#server)}`;
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await end(this.#server);
   }
 }

@@ -1,9 +1,8 @@
 // The credential service of managed repositories: a real Worker that is called over RPC and asks the test what to say.
 
-import { once } from "node:events";
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Service } from "../../scripts/support/worker-process.ts";
+import { end, listen, portOf } from "./loopback.ts";
 
 /** A call that the service got. */
 export interface ServiceCall {
@@ -40,14 +39,13 @@ export class TokenService {
 
   static async start(): Promise<TokenService> {
     const server = createServer();
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
+    await listen(server);
     return new TokenService(server);
   }
 
   /** The Worker to bind. */
   services(methods: readonly string[] = SERVICE_METHODS): Record<string, Service> {
-    const { port } = this.#server.address() as AddressInfo;
+    const port = portOf(this.#server);
     const calls = methods.map((name) => `${name}(request) { return ask("${name}", request); }`);
     const script = `
       import { WorkerEntrypoint } from "cloudflare:workers";
@@ -64,7 +62,6 @@ export class TokenService {
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await end(this.#server);
   }
 }

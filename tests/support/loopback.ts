@@ -1,0 +1,23 @@
+// Servers of a test's own, on loopback.
+
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** Has a server listen on a free port. */
+export async function listen(server: Server): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", resolve);
+  });
+}
+
+/** Port of a server that listens. */
+export function portOf(server: Server): number {
+  return (server.address() as AddressInfo).port;
+}
+
+/** Breaks all connections of a server and ends it. */
+export async function end(server: Server): Promise<void> {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+}
