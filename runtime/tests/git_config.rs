@@ -3,13 +3,10 @@
 
 mod support;
 
-use std::path::Path;
-use std::time::{Duration, SystemTime};
-
 use serde_json::{Value, json};
 use support::git_server::{GitServer, git};
 use support::runtime::{Runtime, workspace};
-use support::{Folder, files_with};
+use support::{Folder, files_with, make_old};
 
 fn encoded(token: &str) -> String {
     percent_encoding::utf8_percent_encode(token, percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -90,15 +87,6 @@ async fn run(server: &GitServer, root: &Folder, mode: &str) -> Runtime {
         ("ORIGIN_CREDENTIALS", mode),
     ];
     Runtime::start(root.path(), &env).await
-}
-
-fn make_old(path: &Path) {
-    let file = std::fs::File::options()
-        .write(true)
-        .open(path)
-        .expect("it is there");
-    let past = SystemTime::now() - Duration::from_mins(1);
-    file.set_modified(past).expect("it changes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

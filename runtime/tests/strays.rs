@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::json;
 use support::git_server::GitServer;
-use support::runtime::{Runtime, SESSION, message, script, types, workspace};
+use support::runtime::{Runtime, SESSION, message, script, turn, types, workspace};
 use support::{Folder, files_with, processes_of, until};
 
 /// Leaves something in a session of its own that prints and writes until it is killed.
@@ -147,15 +147,7 @@ async fn what_could_be_another_sessions_outlives_a_turn_but_not_the_other_one() 
         async move { runtime.call(method, &path, body).await }
     };
     call(Method::PUT, format!("{path}/workspace"), Some(body)).await;
-    let turn = json!({
-        "submission": 2,
-        "generation": 1,
-        "intent": {
-            "turn": { "type": "prompt", "messageId": message(2), "prompt": "prompt 2" },
-            "agent": { "mode": "code", "model": "none" },
-            "finalization": {},
-        },
-    });
+    let turn = turn(2, 2, 1, &json!({}));
     call(
         Method::PUT,
         format!("{path}/turns/{}", message(2)),

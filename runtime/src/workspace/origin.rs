@@ -208,6 +208,17 @@ mod tests {
         GitUrl::parse("https://h/r.git", &AllowedHosts::default()).expect("it is valid")
     }
 
+    fn in_helper_mode(url: &GitUrl) -> Origin<'_> {
+        Origin {
+            url,
+            in_url: None,
+            helper: Some("/bin/runtime git-credential"),
+            author: None,
+            token: None,
+            old_tokens: &[],
+        }
+    }
+
     fn credential(token: &str) -> Credential {
         Credential {
             username: "x-access-token".to_owned(),
@@ -218,14 +229,7 @@ mod tests {
     #[test]
     fn helper_mode_keeps_origin_clean_and_is_stable() {
         let url = url();
-        let origin = Origin {
-            url: &url,
-            in_url: None,
-            helper: Some("/bin/runtime git-credential"),
-            author: None,
-            token: None,
-            old_tokens: &[],
-        };
+        let origin = in_helper_mode(&url);
         let expected = "[core]\n\tbare = false\n[remote \"origin\"]\n\turl = \"https://h/r.git\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n[branch \"main\"]\n\tremote = origin\n[credential]\n\thelper = \"\"\n[credential \"https://h\"]\n\thelper = \"/bin/runtime git-credential\"\n";
         let once = origin.rewrite(CLONED).expect("it is valid");
         assert_eq!(once, expected);
@@ -291,14 +295,7 @@ mod tests {
     #[test]
     fn a_repeat_changes_nothing_whatever_was_missing() {
         let url = url();
-        let origin = Origin {
-            url: &url,
-            in_url: None,
-            helper: Some("/bin/runtime git-credential"),
-            author: None,
-            token: None,
-            old_tokens: &[],
-        };
+        let origin = in_helper_mode(&url);
         for text in [
             "",
             "[remote \"origin\"]\n",
@@ -321,14 +318,7 @@ mod tests {
     #[test]
     fn a_home_gets_one_helper_and_keeps_the_rest() {
         let url = url();
-        let origin = Origin {
-            url: &url,
-            in_url: None,
-            helper: Some("/bin/runtime git-credential"),
-            author: None,
-            token: None,
-            old_tokens: &[],
-        };
+        let origin = in_helper_mode(&url);
         let ours = "[credential \"https://h\"]\n\thelper = \"\"\n[credential \"https://h\"]\n\thelper = \"/bin/runtime git-credential\"\n";
         let own = "[credential]\n\thelper = store\n[alias]\n\tx = y\n";
         for before in ["", own] {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::runtime::{Runtime, message};
+use crate::support::runtime::{Runtime, message, turn};
 
 /// The id of the session with this number.
 pub fn session_id(number: u32) -> String {
@@ -45,15 +45,7 @@ impl<'r> SessionOf<'r> {
     /// Puts a turn whose submission is its number.
     pub async fn put_turn(&self, number: u32, generation: u64, finalization: Value) {
         let id = message(number);
-        let body = json!({
-            "submission": number,
-            "generation": generation,
-            "intent": {
-                "turn": { "type": "prompt", "messageId": id, "prompt": format!("prompt {number}") },
-                "agent": { "mode": "code", "model": "none" },
-                "finalization": finalization,
-            },
-        });
+        let body = turn(number, u64::from(number), generation, &finalization);
         let path = format!("/v1/sessions/{}/turns/{id}", self.id);
         let (status, reply) = self.runtime.call(Method::PUT, &path, Some(body)).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{reply}");

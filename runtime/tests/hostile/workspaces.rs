@@ -3,7 +3,6 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -12,7 +11,7 @@ use crate::page::{self, Result, assert_hides};
 use crate::scene::{SessionOf, note, session_id, told};
 use crate::support::git_server::{GitServer, git};
 use crate::support::runtime::{Runtime, script, workspace};
-use crate::support::{Folder, files_with, processes_of, token, until};
+use crate::support::{Folder, files_with, make_old, processes_of, token, until};
 
 const WORKS: &str = "works";
 const FAILS: &str = "fails and says why";
@@ -249,12 +248,7 @@ fn left_behind(path: &Path, content: &str, is_old: bool) {
     std::fs::create_dir_all(path.parent().expect("it has one")).expect("it is made");
     std::fs::write(path, content).expect("it is written");
     if is_old {
-        let file = std::fs::File::options()
-            .write(true)
-            .open(path)
-            .expect("it is there");
-        let past = SystemTime::now() - Duration::from_mins(1);
-        file.set_modified(past).expect("it changes");
+        make_old(path);
     }
 }
 

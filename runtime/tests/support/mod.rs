@@ -29,6 +29,16 @@ impl Drop for Folder {
     }
 }
 
+/// Makes a file look as if it had been written a minute ago.
+pub fn make_old(path: &Path) {
+    let file = std::fs::File::options()
+        .write(true)
+        .open(path)
+        .expect("it is there");
+    let past = std::time::SystemTime::now() - Duration::from_mins(1);
+    file.set_modified(past).expect("it changes");
+}
+
 /// A token that nothing else contains.
 pub fn token() -> String {
     format!("canary/{}+%41@x", uuid::Uuid::new_v4())

@@ -133,15 +133,7 @@ impl Runtime {
         finalization: Value,
     ) -> Value {
         let id = message(number);
-        let body = json!({
-            "submission": submission,
-            "generation": generation,
-            "intent": {
-                "turn": { "type": "prompt", "messageId": id, "prompt": format!("prompt {number}") },
-                "agent": { "mode": "code", "model": "none" },
-                "finalization": finalization,
-            },
-        });
+        let body = turn(number, submission, generation, &finalization);
         let path = format!("/v1/sessions/{SESSION}/turns/{id}");
         let (status, reply) = self.call(Method::PUT, &path, Some(body)).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{reply}");
@@ -240,6 +232,20 @@ pub fn workspace(url: &str, generation: u64, token: &str) -> Value {
         "branch": { "name": "main", "strict": false },
         "generation": generation,
         "credential": { "username": "x-access-token", "token": token },
+    })
+}
+
+/// A turn that appends `prompt` and its number to the notes.
+pub fn turn(number: u32, submission: u64, generation: u64, finalization: &Value) -> Value {
+    let prompt = format!("prompt {number}");
+    json!({
+        "submission": submission,
+        "generation": generation,
+        "intent": {
+            "turn": { "type": "prompt", "messageId": message(number), "prompt": prompt },
+            "agent": { "mode": "code", "model": "none" },
+            "finalization": finalization,
+        },
     })
 }
 
