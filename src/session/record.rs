@@ -55,7 +55,6 @@ pub struct SessionRecord {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub initiated_at: Option<Timestamp>,
     /// Counts the changes of this record.
-    #[serde(default = "first_version")]
     pub version: u64,
     /// Where messages that are admitted from now on are reported to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -69,10 +68,6 @@ pub struct SessionRecord {
     /// Since when the session is being deleted. For clients it is gone from that moment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deleting_since: Option<Timestamp>,
-}
-
-const fn first_version() -> u64 {
-    1
 }
 
 /// Names a callback's target, which never changes: another one has another name.
