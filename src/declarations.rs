@@ -29,7 +29,6 @@ import type {
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/client/index.d.ts");
 
 /// Declarations by name, each once.
-#[derive(Default)]
 struct Declarations {
     config: Config,
     by_name: BTreeMap<String, String>,
