@@ -1,14 +1,15 @@
 //! A quoted text is one word that means the text, judged by a reader of the shell's quoting rules that is written here.
 #![no_main]
 
+use cloud_agent_wire::ShellWord;
 use libfuzzer_sys::fuzz_target;
-use workspace_runtime::untrusted::shell_word;
 
 fuzz_target!(|text: &str| {
-    if text.contains('\0') {
-        return;
+    let word = ShellWord::new(text);
+    assert_eq!(word.is_err(), text.contains('\0'));
+    if let Ok(word) = word {
+        assert_eq!(read_word(word.as_str()).as_deref(), Some(text));
     }
-    assert_eq!(read_word(&shell_word(text)).as_deref(), Some(text));
 });
 
 /// What a POSIX shell makes of a word that has no expansions; `None` when it is more than one word, or anything else.

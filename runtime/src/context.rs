@@ -1,6 +1,7 @@
 //! What every part of the process shares.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cloud_agent_wire::BootId;
@@ -38,12 +39,13 @@ impl Context {
     }
 
     /// The configuration of a credential helper that reads `file` and answers for `origin`.
-    pub fn helper_command(&self, origin: &str, file: &Path) -> String {
-        plan::helper_command(
-            &self.program.to_string_lossy(),
-            origin,
-            &file.to_string_lossy(),
-        )
+    ///
+    /// # Errors
+    /// A path that no shell takes.
+    pub fn helper_command(&self, origin: &str, file: &Path) -> io::Result<String> {
+        let program = self.program.to_string_lossy();
+        let command = plan::helper_command(&program, origin, &file.to_string_lossy())?;
+        Ok(command)
     }
 
     /// The variable that every child carries, so that it is found if this process dies.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloud_agent_wire::agent_output::JSON_LINE_BYTES_MAX;
 use serde::Deserialize;
 
 /// Longest JSON body in bytes.
@@ -40,20 +41,12 @@ pub const JOURNAL_SEGMENT_BYTES: u64 = 512 * 1024;
 const _: () = assert!(JOURNAL_BYTES_RESERVED < JOURNAL_BYTES_MAX);
 const _: () = assert!(JOURNAL_SEGMENT_BYTES * 4 <= JOURNAL_BYTES_MAX);
 
-/// Longest line of JSON that the agent may print, in bytes; a longer one is shown as cut text.
-pub const JSON_LINE_BYTES_MAX: usize = 256 * 1024;
-/// Longest line of text that is shown, in bytes.
-pub const TEXT_LINE_BYTES_MAX: usize = 8 * 1024;
 const _: () = assert!((JSON_LINE_BYTES_MAX as u64) < JOURNAL_BYTES_MAX - JOURNAL_BYTES_RESERVED);
 
 /// Most of a git child's output that is kept for classification, in bytes.
 pub const CAPTURED_BYTES_MAX: usize = 64 * 1024;
 /// Largest git configuration file that is rewritten, in bytes.
 pub const GIT_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-/// Shortest value that is redacted: shorter ones are ordinary words.
-pub const REDACTED_BYTES_MIN: usize = 6;
-/// Shortest value of a variable that is redacted although it consists of letters only: shorter ones are ordinary words.
-pub const REDACTED_LETTERS_MIN: usize = 12;
 /// Tokens of a session that are remembered for redaction.
 pub const REDACTED_TOKENS_MAX: usize = 32;
 

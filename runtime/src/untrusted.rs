@@ -3,14 +3,13 @@
 
 use std::path::Path;
 
+use cloud_agent_wire::agent_output::{LineSplitter, TEXT_LINE_BYTES_MAX};
+use cloud_agent_wire::redact::Redactor;
 use cloud_agent_wire::{AllowedHosts, Credential, GitUrl, PutWorkspace, Secret};
 
 use crate::git::config_file::ConfigFile;
-use crate::git::{credential_helper, plan};
+use crate::git::credential_helper;
 use crate::journal;
-use crate::limits::TEXT_LINE_BYTES_MAX;
-use crate::redact::Redactor;
-use crate::turn::lines::LineSplitter;
 use crate::workspace::origin::Origin;
 use crate::workspace::spec::Spec;
 
@@ -76,12 +75,6 @@ pub fn rotated_config(
 #[must_use]
 pub fn journal_events(content: &[u8], first: u64) -> (u64, u64) {
     journal::decode(content, first, |_| {})
-}
-
-/// A text as one word of a POSIX shell.
-#[must_use]
-pub fn shell_word(text: &str) -> String {
-    plan::shell_word(text)
 }
 
 /// A line of output without secrets: as text, and as a JSON object if it is one.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::MessageId;
 
+/// Longest first line of a commit message in characters.
+const SUBJECT_CHARACTERS_MAX: usize = 72;
+
 /// A message's content as it is stored, compared on replay and handed to the agent as one JSON line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +42,21 @@ impl Intent {
                 command, arguments, ..
             } => format!("/{command} {arguments}"),
         }
+    }
+
+    /// The message of a commit of what the agent did: the content's first line that has something to show, cut to a
+    /// subject's length.
+    #[must_use]
+    pub fn commit_message(&self) -> String {
+        let rendered = self.rendered();
+        let subjects = rendered.lines().map(|line| {
+            let shown = line.chars().filter(|character| !character.is_control());
+            let shown: String = shown.collect();
+            let subject: String = shown.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
+            subject
+        });
+        let subject = subjects.into_iter().find(|subject| !subject.is_empty());
+        subject.unwrap_or_else(|| "Update files".to_owned())
     }
 }
 
@@ -104,4 +122,38 @@ pub struct Finalization {
     /// Ask the agent to condense its context.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub condense_on_complete: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Agent, Finalization, Intent, Turn};
+
+    #[test]
+    fn a_commit_message_is_the_first_line_of_the_prompt() {
+        let long = "x".repeat(100);
+        for (prompt, expected) in [
+            ("Fix the tests\nand more", "Fix the tests"),
+            ("\n \n  Fix\u{1b}[1m\n", "Fix[1m"),
+            ("\u{1b}\u{7}\n \u{0} \nSecond", "Second"),
+            ("", "Update files"),
+            ("\u{1b}\n", "Update files"),
+            (&*long, &"x".repeat(72)),
+        ] {
+            let message_id = "msg_0123456789abABCDEFGHIJKLMN".parse();
+            let intent = Intent {
+                turn: Turn::Prompt {
+                    message_id: message_id.expect("the id is canonical"),
+                    prompt: prompt.to_owned(),
+                    attachments: None,
+                },
+                agent: Agent {
+                    mode: "code".to_owned(),
+                    model: "m".to_owned(),
+                    variant: None,
+                },
+                finalization: Finalization::default(),
+            };
+            assert_eq!(intent.commit_message(), expected);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Running git: what it is told, how it is watched, and what its failures mean.
 
-pub mod classify;
 pub mod config_file;
 mod config_parser;
 pub mod credential_file;
@@ -9,5 +8,4 @@ pub mod plan;
 pub mod progress;
 pub mod remote;
 pub mod run;
-pub mod url_encoding;
 pub mod version;

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
 
-use cloud_agent_wire::GitUrl;
+use cloud_agent_wire::{GitUrl, NulInWord, ShellWord};
 
 /// Environment of every git child. `protocol` is the only transport that it may use.
 pub fn environment(home: &Path, protocol: &str) -> Vec<(OsString, OsString)> {
@@ -184,34 +184,26 @@ pub fn checkout(branch: &str, start: &str) -> Vec<OsString> {
     .to_vec()
 }
 
-/// A text as one word of a POSIX shell.
-pub fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:=@%+,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 /// A credential helper's command for git's configuration.
 ///
 /// Git runs an absolute path as it is and everything after `!` through a shell.
-pub fn helper_command(program: &str, origin: &str, token_file: &str) -> String {
-    let words = [
+///
+/// # Errors
+/// [`NulInWord`].
+pub fn helper_command(program: &str, origin: &str, token_file: &str) -> Result<String, NulInWord> {
+    let command = ShellWord::line(&[
         program,
         "git-credential",
         "--origin",
         origin,
         "--file",
         token_file,
-    ];
-    let command = words.map(shell_word).join(" ");
-    if command.starts_with('/') {
+    ])?;
+    Ok(if command.starts_with('/') {
         command
     } else {
         format!("!{command}")
-    }
+    })
 }
 
 #[cfg(test)]
@@ -324,7 +316,8 @@ mod tests {
                 r"!'/opt/it'\''s here/runtime' git-credential --origin https://h --file /w/token",
             ),
         ] {
-            assert_eq!(helper_command(program, "https://h", "/w/token"), expected);
+            let command = helper_command(program, "https://h", "/w/token");
+            assert_eq!(command.as_deref(), Ok(expected));
         }
     }
 }

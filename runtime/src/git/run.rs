@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cloud_agent_wire::git_failure::{FailedCommand, Operation, classify};
 use cloud_agent_wire::{Failure, FailureCode, FailureStage, FailureSubtype, Generation, GitUrl};
 use tokio_util::sync::CancellationToken;
 
-use super::classify::{Operation, classify};
 use super::plan::{self, RemoteSettings};
 use super::remote::{ResolveError, resolve};
 use crate::context::Context;
@@ -59,7 +59,10 @@ impl Git<'_> {
             () = self.cancel.cancelled() => return Err(StepError::Cancelled),
         };
         let addresses = addresses.map_err(|error| self.unreachable(error))?;
-        let helper = credential_file.map(|file| self.context.helper_command(&url.origin(), file));
+        let helper = credential_file
+            .map(|file| self.context.helper_command(&url.origin(), file))
+            .transpose()
+            .map_err(|error| self.disk_failed(&error))?;
         let ca_file = self
             .context
             .config
@@ -158,8 +161,13 @@ impl Git<'_> {
             Ending::Exited(0) => Ok(outcome),
             Ending::Cancelled => Err(StepError::Cancelled),
             _ => {
-                let low_speed = self.context.config.deadlines.low_speed;
-                let subtype = classify(operation, &outcome, low_speed);
+                let failed = FailedCommand {
+                    timed_out: outcome.ending == Ending::TimedOut,
+                    silent: outcome.silent,
+                    low_speed: self.context.config.deadlines.low_speed,
+                    printed: &[outcome.stderr.as_slice(), outcome.stdout.as_slice()].concat(),
+                };
+                let subtype = classify(operation, &failed);
                 Err(self.failed(subtype, outcome.detail()))
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloud_agent_wire::{
     Generation, MessageId, PutCredential, PutTurn, RuntimeEvent, Submission, TurnReply, TurnState,
-    WorkspaceReply,
+    WorkspaceReply, agent_input,
 };
 
 use super::Session;
@@ -13,7 +13,6 @@ use super::rotation::rotate;
 use super::state::{Stale, TurnDecision};
 use crate::store::files::{Durability, lock};
 use crate::store::records::{self, TurnRecord};
-use crate::turn::input;
 use crate::turn::run::End;
 use crate::workspace::spec::Spec;
 
@@ -70,7 +69,7 @@ impl Session {
         self.secrets
             .learn(spec.credential.as_ref(), spec.env.values());
         self.secrets
-            .learn(None, &input::secrets_of(&spec.configuration));
+            .learn(None, &agent_input::secrets_of(&spec.configuration));
         self.remember(state.seen, spec.generation)?;
         state.put_workspace(spec)?;
         let generation = state.seen;

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use cloud_agent_wire::redact::Redactor;
 use cloud_agent_wire::{Credential, Secret};
 
 use crate::limits::{REDACTED_TOKENS_MAX, REDACTED_VALUES_MAX};
-use crate::redact::Redactor;
 use crate::store::files::lock;
 
 /// Collects secrets and keeps a redactor that knows them all.

@@ -4,20 +4,19 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cloud_agent_wire::{Failure, FailureCode, FailureStage, GateResult, MessageId};
+use cloud_agent_wire::agent_output::{JSON_LINE_BYTES_MAX, LineSplitter, Pipe, event, gate_result};
+use cloud_agent_wire::{Failure, FailureCode, FailureStage, GateResult, MessageId, agent_input};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::input;
-use super::lines::{LineSplitter, Pipe, event, gate_result};
 use super::run::Turn;
 use crate::agent_environment::agent_environment;
 use crate::git::run::blocking;
 use crate::group::Group;
 use crate::journal::Journal;
-use crate::limits::{INTERRUPT_GRACE, JSON_LINE_BYTES_MAX, PIPE_BYTES_MAX, PIPE_GRACE};
+use crate::limits::{INTERRUPT_GRACE, PIPE_BYTES_MAX, PIPE_GRACE};
 use crate::process::{Job, feed, spawn};
 use crate::session::Secrets;
 use crate::store::files;
@@ -122,7 +121,11 @@ async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
         .clone()
         .unwrap_or_else(|| vec![own, "agent".to_owned()]);
     let mut words = command.into_iter();
-    let input = input::line(turn.intent, &turn.spec.configuration, &paths.attachments())?;
+    let input = agent_input::line(
+        turn.intent,
+        &turn.spec.configuration,
+        &paths.attachments().to_string_lossy(),
+    )?;
     let job = Job {
         program: words.next().unwrap_or_default().into(),
         arguments: words.map(Into::into).collect(),

@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use cloud_agent_wire::branch_name::BranchKind;
-use cloud_agent_wire::{FailureSubtype, RuntimeEvent, branch_name};
+use cloud_agent_wire::git_failure::Operation;
+use cloud_agent_wire::{FailureSubtype, NulInWord, RuntimeEvent, ShellWord, branch_name};
 
 use super::run::Turn;
-use crate::git::classify::Operation;
 use crate::git::plan;
 use crate::git::run::{Git, StepError};
 use crate::limits::WORKSPACE_GIT_GRACE;
@@ -19,8 +19,6 @@ use crate::process::{self, Ending, Job, Outcome, SESSION_MARKER};
 use crate::store::records;
 use crate::workspace::{branch, locks};
 
-/// Longest first line of a commit message in characters.
-const SUBJECT_CHARACTERS_MAX: usize = 72;
 /// The name under which a commit is kept in the runtime's repository.
 const FETCHED: &str = "refs/heads/work";
 
@@ -89,7 +87,7 @@ impl Publisher<'_> {
                 self.git.succeed(Operation::Local, staged)?;
             }
         }
-        let message = commit_message(&self.turn.intent.rendered());
+        let message = self.turn.intent.commit_message().into_bytes();
         self.in_workspace(
             &["commit", "--quiet", "--no-verify", "--file=-"],
             Some(message),
@@ -216,7 +214,8 @@ impl Publisher<'_> {
         ]
         .map(Into::into)
         .to_vec();
-        if let Some(command) = self.upload_pack() {
+        let served = self.upload_pack();
+        if let Some(command) = served.map_err(|error| self.git.disk_failed(&error.into()))? {
             words.push(format!("--upload-pack={command}").into());
         }
         words.push("--".into());
@@ -237,15 +236,18 @@ impl Publisher<'_> {
     }
 
     /// The command that serves the workspace as the agent's user; `None` when that is the runtime's own.
-    fn upload_pack(&self) -> Option<String> {
+    fn upload_pack(&self) -> Result<Option<String>, NulInWord> {
         let context = self.git.context;
-        let uid = context.config.agent_uid?.to_string();
+        let Some(uid) = context.config.agent_uid else {
+            return Ok(None);
+        };
+        let uid = uid.to_string();
         let (program, git) = (
             context.program.to_string_lossy(),
             context.git.to_string_lossy(),
         );
         let words = [&*program, "upload-pack", "--uid", &uid, "--git", &*git];
-        Some(words.map(plan::shell_word).join(" "))
+        ShellWord::line(&words).map(Some)
     }
 
     /// Notes what the remote has now, also where the agent's git looks.
@@ -310,42 +312,5 @@ impl Publisher<'_> {
         // Large trees take time to add and to commit.
         let deadline = self.git.context.long_deadline();
         process::run(&job, deadline, self.git.cancel, |_| {}).await
-    }
-}
-
-/// The prompt's first line that has something to show, cut to a subject's length.
-fn commit_message(prompt: &str) -> Vec<u8> {
-    let subjects = prompt.lines().map(|line| {
-        let shown = line.chars().filter(|character| !character.is_control());
-        let shown: String = shown.collect();
-        let subject: String = shown.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
-        subject
-    });
-    let subject = subjects.into_iter().find(|subject| !subject.is_empty());
-    subject
-        .unwrap_or_else(|| "Update files".to_owned())
-        .into_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::commit_message;
-
-    #[test]
-    fn a_commit_message_is_the_first_line_of_the_prompt() {
-        let long = "x".repeat(100);
-        for (prompt, expected) in [
-            ("Fix the tests\nand more", "Fix the tests"),
-            ("\n \n  Fix\u{1b}[1m\n", "Fix[1m"),
-            ("\u{1b}\u{7}\n \u{0} \nSecond", "Second"),
-            ("", "Update files"),
-            ("\u{1b}\n", "Update files"),
-            (&*long, &"x".repeat(72)),
-        ] {
-            assert_eq!(
-                String::from_utf8(commit_message(prompt)).expect("text"),
-                expected
-            );
-        }
     }
 }

@@ -5,12 +5,12 @@ use std::io::Read as _;
 use std::path::Path;
 
 use cloud_agent_wire::branch_name::BranchKind;
+use cloud_agent_wire::git_failure::Operation;
 use cloud_agent_wire::{FailureSubtype, PrepareStep};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::prepare::Reporter;
 use super::spec::Spec;
-use crate::git::classify::Operation;
 use crate::git::plan;
 use crate::git::run::{Git, Remote, StepError};
 

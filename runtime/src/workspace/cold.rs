@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloud_agent_wire::PrepareStep;
+use cloud_agent_wire::git_failure::Operation;
 use uuid::Uuid;
 
 use super::branch;
 use super::credential::install;
 use super::prepare::{Preparation, Ready};
 use crate::agent_environment::agent_environment;
-use crate::git::classify::Operation;
 use crate::git::run::{StepError, blocking};
 use crate::git::{credential_file, plan};
 use crate::process::{self, Job};

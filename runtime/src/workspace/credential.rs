@@ -75,7 +75,7 @@ pub fn install(
             let mode = if agent.is_some() { 0o711 } else { 0o700 };
             files::directory(&paths.agent_credential_folder(), mode)?;
             credential_file::write(&agent_file, credential, agent)?;
-            Some(context.helper_command(&url.origin(), &agent_file))
+            Some(context.helper_command(&url.origin(), &agent_file)?)
         }
         (OriginMode::Url, _) | (OriginMode::Helper, None) => {
             files::remove_file(&agent_file)?;

@@ -1,10 +1,10 @@
 //! What a workspace's git configuration says about `origin` and the credential, as an edit of its text.
 
+use cloud_agent_wire::redact::REDACTED_BYTES_MIN;
+use cloud_agent_wire::url_encoding::{authenticated_url, encode_userinfo};
 use cloud_agent_wire::{Author, Credential, GitUrl};
 
 use crate::git::config_file::{Change, ConfigFile, InvalidConfig, Key};
-use crate::git::url_encoding::{authenticated_url, encode_userinfo};
-use crate::limits::REDACTED_BYTES_MIN;
 
 /// What the configuration says afterwards.
 pub struct Origin<'a> {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use cloud_agent_wire::{AllowedHosts, GitUrl};
+use cloud_agent_wire::{AllowedHosts, GitUrl, ShellWord};
 use workspace_runtime::untrusted;
 
 use crate::page::{self, Result, assert_hides, rows};
@@ -121,7 +121,8 @@ fn shell_words() {
         .iter()
         .map(|row| {
             let text = row.expanded("");
-            let script = format!("printf '<%s>' {}", untrusted::shell_word(&text));
+            let word = ShellWord::new(&text).expect("the row has no NUL");
+            let script = format!("printf '<%s>' {}", word.as_str());
             let output = Command::new("/bin/sh")
                 .args(["-c", &script])
                 .output()

@@ -1,12 +1,13 @@
 //! The line of JSON that the agent gets on its standard input.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use cloud_agent_wire::{Agent, Finalization, Intent, Secret, Turn};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::intent::{Agent, Finalization, Intent, Turn};
+use crate::secret::Secret;
 
 /// What the line holds: the message's content, and what the session was prepared with for its agent.
 #[derive(Serialize)]
@@ -17,14 +18,15 @@ struct Line<'a> {
     configuration: BTreeMap<&'a str, &'a RawValue>,
 }
 
-/// The line, with its end. Attached files stand in `turn.attachments.localPaths`, in the order of their names.
+/// The line, with its end. Attached files lie in the folder `attachments`, and stand in
+/// `turn.attachments.localPaths` in the order of their names.
 ///
 /// # Errors
 /// A configuration that is not JSON, which no request brings.
 pub fn line(
     intent: &Intent,
     configuration: &BTreeMap<String, Secret>,
-    attachments: &Path,
+    attachments: &str,
 ) -> serde_json::Result<Vec<u8>> {
     // A line break can only be white space in JSON, and the whole must be one line.
     let one_line = |text: &Secret| text.expose().replace(['\n', '\r'], " ");
@@ -46,7 +48,7 @@ pub fn line(
     Ok(line)
 }
 
-fn turn(turn: &Turn, folder: &Path) -> serde_json::Result<Value> {
+fn turn(turn: &Turn, folder: &str) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(turn)?;
     if let Turn::Prompt {
         attachments: Some(attachments),
@@ -57,7 +59,7 @@ fn turn(turn: &Turn, folder: &Path) -> serde_json::Result<Value> {
         let paths = attachments
             .files
             .iter()
-            .map(|name| Value::from(folder.join(name).to_string_lossy()))
+            .map(|name| Value::from(format!("{folder}/{name}")))
             .collect();
         shown.insert("localPaths".to_owned(), Value::Array(paths));
     }
@@ -68,6 +70,7 @@ fn turn(turn: &Turn, folder: &Path) -> serde_json::Result<Value> {
 const SECRET_MEMBERS: [&str; 3] = ["environment", "env", "headers"];
 
 /// The values in a configuration that are secrets: every text below a member that holds variables or headers.
+#[must_use]
 pub fn secrets_of(configuration: &BTreeMap<String, Secret>) -> Vec<Secret> {
     let mut secrets = Vec::new();
     for text in configuration.values() {
@@ -99,12 +102,12 @@ fn collect(value: &Value, is_secret: bool, secrets: &mut Vec<Secret>) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::Path;
 
-    use cloud_agent_wire::{Intent, Secret};
     use serde_json::{Value, json};
 
     use super::{line, secrets_of};
+    use crate::intent::Intent;
+    use crate::secret::Secret;
 
     fn intent(attachments: &Value) -> Intent {
         serde_json::from_value(json!({
@@ -131,7 +134,7 @@ mod tests {
         let bytes = line(
             &intent(&Value::Null),
             &configuration("mcpServers", servers),
-            Path::new("/files"),
+            "/files",
         )
         .expect("it is JSON");
         let text = String::from_utf8(bytes).expect("it is text");
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn attached_files_are_named_with_their_paths() {
         let files = json!({ "path": "p", "files": ["b.png", "a.txt"] });
-        let bytes = line(&intent(&files), &BTreeMap::new(), Path::new("/files"));
+        let bytes = line(&intent(&files), &BTreeMap::new(), "/files");
         let value: Value = serde_json::from_slice(&bytes.expect("it is JSON")).expect("JSON");
         assert_eq!(
             value["turn"]["attachments"],

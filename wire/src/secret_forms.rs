@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::limits::REDACTED_BYTES_MIN;
+use crate::redact::REDACTED_BYTES_MIN;
 
 /// A set of texts. Only the beginnings are indexed: what is kept and what building costs is in proportion to the texts
 /// themselves, however many and long they are.

@@ -1,4 +1,4 @@
-//! Removes secrets from what children print, by value.
+//! Removes secrets from what processes print, by value.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,15 +6,20 @@ use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use cloud_agent_wire::{Credential, Secret};
 use serde_json::Value;
 
-use crate::limits::{REDACTED_BYTES_MIN, REDACTED_LETTERS_MIN};
 use crate::readings::{self, SPELLING_BYTES_MAX, without_controls};
+use crate::secret::Secret;
 use crate::secret_forms::SecretForms;
+use crate::workspace::Credential;
+
+/// Shortest value that is redacted: shorter ones are ordinary words.
+pub const REDACTED_BYTES_MIN: usize = 6;
+/// Shortest value of a variable that is redacted although it consists of letters only: shorter ones are ordinary words.
+const REDACTED_LETTERS_MIN: usize = 12;
 
 /// Stands where a secret stood.
-pub const REDACTED: &str = "[redacted]";
+const REDACTED: &str = "[redacted]";
 
 /// Lines of a secret of several lines that are shorter than this are left alone: `}` is no secret.
 const SECRET_LINE_BYTES_MIN: usize = 16;
@@ -42,6 +47,7 @@ struct Forms {
 
 impl Redactor {
     /// Collects the forms of the given credentials and of the values of environment variables.
+    #[must_use]
     pub fn new<'a>(
         credentials: impl IntoIterator<Item = &'a Credential>,
         values: impl IntoIterator<Item = &'a Secret>,
@@ -61,11 +67,13 @@ impl Redactor {
     }
 
     /// Length in bytes of the longest form: so much more of a line must be read than is kept.
+    #[must_use]
     pub fn longest(&self) -> usize {
         self.all.longest() * SPELLING_BYTES_MAX
     }
 
     /// A line of text without secrets and without anything that steers a terminal.
+    #[must_use]
     pub fn text(&self, line: &str) -> String {
         let replaced = replace(&self.all, line);
         replace(&self.all, &without_controls(&replaced)).into_owned()
@@ -74,6 +82,7 @@ impl Redactor {
     /// A line that is a JSON object, without secrets; `None` when it is not one.
     ///
     /// Its `type` and the names of fields decide how it is read, so they lose credentials only.
+    #[must_use]
     pub fn json(&self, line: &str) -> Option<String> {
         if !line.trim_start().starts_with('{') || !is_json(line) {
             return None;
@@ -264,9 +273,9 @@ fn strip_userinfo(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use cloud_agent_wire::{Credential, Secret};
-
     use super::Redactor;
+    use crate::secret::Secret;
+    use crate::workspace::Credential;
 
     const TOKEN: &str = r#"t0k/n"\q@1"#;
 

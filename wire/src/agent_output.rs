@@ -1,10 +1,15 @@
-//! Cuts what a child prints into lines and turns lines into events.
+//! Cuts what an agent prints into lines and turns lines into events.
 
-use cloud_agent_wire::{GateResult, MessageId, RuntimeEvent};
 use serde::Deserialize;
 
-use crate::limits::{JSON_LINE_BYTES_MAX, TEXT_LINE_BYTES_MAX};
+use crate::event::{GateResult, RuntimeEvent};
+use crate::ids::MessageId;
 use crate::redact::Redactor;
+
+/// Longest line of JSON that the agent may print, in bytes; a longer one is shown as cut text.
+pub const JSON_LINE_BYTES_MAX: usize = 256 * 1024;
+/// Longest line of text that is shown, in bytes.
+pub const TEXT_LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +70,7 @@ pub enum Pipe {
 }
 
 /// The event of a line. Redacted before it is cut, so that no half of a secret is left at the cut.
+#[must_use]
 pub fn event(line: &Line, pipe: Pipe, redactor: &Redactor, message_id: &MessageId) -> RuntimeEvent {
     let text = String::from_utf8_lossy(&line.bytes);
     let may_be_json =
@@ -89,6 +95,7 @@ pub fn event(line: &Line, pipe: Pipe, redactor: &Redactor, message_id: &MessageI
 }
 
 /// What the agent's gate says in a line of JSON: its field `gateResult`.
+#[must_use]
 pub fn gate_result(event: &RuntimeEvent) -> Option<GateResult> {
     #[derive(Deserialize)]
     struct Gate {
@@ -108,10 +115,10 @@ pub fn gate_result(event: &RuntimeEvent) -> Option<GateResult> {
 
 #[cfg(test)]
 mod tests {
-    use cloud_agent_wire::{GateResult, RuntimeEvent, Secret};
-
     use super::{Line, LineSplitter, Pipe, event, gate_result};
+    use crate::event::{GateResult, RuntimeEvent};
     use crate::redact::Redactor;
+    use crate::secret::Secret;
 
     fn line(text: &str) -> Line {
         Line {

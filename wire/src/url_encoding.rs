@@ -1,7 +1,10 @@
 //! How a user name and a token are written into a URL.
 
-use cloud_agent_wire::{Credential, GitUrl, Secret};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::git_url::GitUrl;
+use crate::secret::Secret;
+use crate::workspace::Credential;
 
 /// Everything but letters, digits and `-._~`: `%41` in a token must not turn into `A`.
 const USERINFO: &AsciiSet = &NON_ALPHANUMERIC
@@ -11,11 +14,13 @@ const USERINFO: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Percent-encodes a user name or a token.
+#[must_use]
 pub fn encode_userinfo(text: &str) -> String {
     utf8_percent_encode(text, USERINFO).to_string()
 }
 
 /// The URL with the credential in it.
+#[must_use]
 pub fn authenticated_url(url: &GitUrl, credential: &Credential) -> Secret {
     Secret::new(format!(
         "{}://{}:{}@{}{}",
@@ -29,9 +34,11 @@ pub fn authenticated_url(url: &GitUrl, credential: &Credential) -> Secret {
 
 #[cfg(test)]
 mod tests {
-    use cloud_agent_wire::{AllowedHosts, Credential, GitUrl, Secret};
-
     use super::authenticated_url;
+    use crate::address::AllowedHosts;
+    use crate::git_url::GitUrl;
+    use crate::secret::Secret;
+    use crate::workspace::Credential;
 
     #[test]
     fn every_byte_that_means_something_in_a_url_is_encoded() {

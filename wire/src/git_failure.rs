@@ -1,12 +1,10 @@
-//! What a failed git child or setup command means. Reads what git printed, and returns words of a table only.
+//! What a failed git command or setup command means. Reads what git printed, and returns words of a table only.
 
 use std::time::Duration;
 
-use cloud_agent_wire::FailureSubtype;
+use crate::failure::FailureSubtype;
 
-use crate::process::{Ending, Outcome};
-
-/// What the child was doing.
+/// What the command was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Talking to the remote.
@@ -75,23 +73,34 @@ const CONFLICT: &[&str] = &[
 /// The remote's branch has commits that the pushed one lacks.
 const BEHIND: &[&str] = &["(fetch first)", "(non-fast-forward)"];
 
-/// Names the failure of a child that did not succeed.
-///
-/// `low_speed` is the time after which git itself gives up a stalled transfer. It then claims that the
-/// authentication failed when the server had asked for it before: silence decides, not that claim. Its clock
-/// started a little before the silence did.
-pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) -> FailureSubtype {
+/// What is known of a command that did not succeed.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedCommand<'a> {
+    /// Whether it was stopped at its deadline.
+    pub timed_out: bool,
+    /// How long it had been silent when it ended.
+    pub silent: Duration,
+    /// After so much time git itself gives up a stalled transfer. It then claims that the authentication failed when
+    /// the server had asked for it before: silence decides, not that claim. Its clock started a little before the
+    /// silence did.
+    pub low_speed: Duration,
+    /// What it printed. May hold secrets that a server echoed.
+    pub printed: &'a [u8],
+}
+
+/// Names the failure of a command that did not succeed.
+#[must_use]
+pub fn classify(operation: Operation, failed: &FailedCommand<'_>) -> FailureSubtype {
     let timed_out = match operation {
         Operation::Transfer => FailureSubtype::GitCloneTimeout,
         Operation::Checkout => FailureSubtype::GitCheckoutTimeout,
         Operation::Local => FailureSubtype::WorkspaceSetupUnknown,
         Operation::Setup => FailureSubtype::SetupCommandTimeout,
     };
-    if outcome.ending == Ending::TimedOut {
+    if failed.timed_out {
         return timed_out;
     }
-    let printed = [outcome.stderr.as_slice(), outcome.stdout.as_slice()].concat();
-    let printed = String::from_utf8_lossy(&printed).to_lowercase();
+    let printed = String::from_utf8_lossy(failed.printed).to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
     if says(STORAGE) {
         return FailureSubtype::SandboxStorageFull;
@@ -99,7 +108,9 @@ pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) ->
     match operation {
         Operation::Setup => FailureSubtype::SetupCommandFailed,
         Operation::Checkout if says(CONFLICT) => FailureSubtype::GitCheckoutConflict,
-        Operation::Transfer if says(SLOW) || outcome.silent >= low_speed.mul_f32(0.9) => timed_out,
+        Operation::Transfer if says(SLOW) || failed.silent >= failed.low_speed.mul_f32(0.9) => {
+            timed_out
+        }
         Operation::Transfer if says(RATE) => FailureSubtype::GitRateLimited,
         Operation::Transfer if says(BEHIND) => FailureSubtype::GitCheckoutConflict,
         Operation::Transfer if says(AUTHENTICATION) => FailureSubtype::GitAuthenticationFailed,
@@ -114,25 +125,21 @@ pub fn classify(operation: Operation, outcome: &Outcome, low_speed: Duration) ->
 mod tests {
     use std::time::Duration;
 
-    use cloud_agent_wire::FailureSubtype as Subtype;
+    use super::{FailedCommand, Operation, classify};
+    use crate::failure::FailureSubtype as Subtype;
 
-    use super::{Operation, classify};
-    use crate::process::{Ending, Outcome};
-
-    fn failure(operation: Operation, ending: Ending, silent: u64, stderr: &str) -> Subtype {
-        let outcome = Outcome {
-            ending,
-            elapsed: Duration::from_secs(40),
+    fn failure(operation: Operation, timed_out: bool, silent: u64, printed: &str) -> Subtype {
+        let failed = FailedCommand {
+            timed_out,
             silent: Duration::from_secs(silent),
-            stdout: Vec::new(),
-            stderr: stderr.as_bytes().to_vec(),
+            low_speed: Duration::from_secs(30),
+            printed: printed.as_bytes(),
         };
-        classify(operation, &outcome, Duration::from_secs(30))
+        classify(operation, &failed)
     }
 
     #[test]
     fn what_git_prints_becomes_a_word_of_the_table() {
-        let failed = Ending::Exited(128);
         for (operation, stderr, expected) in [
             (
                 Operation::Transfer,
@@ -220,7 +227,7 @@ mod tests {
                 Subtype::WorkspaceSetupUnknown,
             ),
         ] {
-            assert_eq!(failure(operation, failed, 0, stderr), expected, "{stderr}");
+            assert_eq!(failure(operation, false, 0, stderr), expected, "{stderr}");
         }
     }
 
@@ -228,18 +235,18 @@ mod tests {
     fn a_stalled_server_is_a_timeout_whatever_git_claims() {
         let claim = "fatal: Authentication failed for 'https://h/r/'";
         let transfer = Operation::Transfer;
-        for (ending, silent) in [(Ending::TimedOut, 0), (Ending::Exited(128), 30)] {
+        for (timed_out, silent) in [(true, 0), (false, 30)] {
             assert_eq!(
-                failure(transfer, ending, silent, claim),
+                failure(transfer, timed_out, silent, claim),
                 Subtype::GitCloneTimeout
             );
         }
         assert_eq!(
-            failure(Operation::Checkout, Ending::TimedOut, 0, ""),
+            failure(Operation::Checkout, true, 0, ""),
             Subtype::GitCheckoutTimeout
         );
         assert_eq!(
-            failure(Operation::Setup, Ending::TimedOut, 0, ""),
+            failure(Operation::Setup, true, 0, ""),
             Subtype::SetupCommandTimeout
         );
     }
