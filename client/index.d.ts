@@ -63,6 +63,71 @@ export type AppRouter = TRPCBuiltRouter<
   }
 >;
 
+/** What stands in the `data` of an event, by its type. */
+export interface StreamEventData {
+  "cloud.message.queued": QueuedData;
+  "cloud.message.sent": SentData;
+  "cloud.message.completed": CompletedData;
+  "cloud.message.failed": FailedData;
+  "cloud.credential.required": CredentialRequiredData;
+  "kilocode": KilocodeData;
+  "autocommit_started": AutocommitStartedData;
+  "autocommit_completed": AutocommitCompletedData;
+  "connected": ConnectedData;
+  "preparing": PreparingData;
+  "cloud.status": CloudStatusData;
+  "output": OutputData;
+}
+
+/** What a `streamEventType` can be. */
+export type StreamEventType = keyof StreamEventData;
+
+/** The types of events that are stored: they have ids above 0 and come again after a lower `fromId`. */
+export type StoredEventType =
+  | "cloud.message.queued"
+  | "cloud.message.sent"
+  | "cloud.message.completed"
+  | "cloud.message.failed"
+  | "cloud.credential.required"
+  | "kilocode"
+  | "autocommit_started"
+  | "autocommit_completed";
+
+/** An event of the stream, told apart by its `streamEventType`. */
+export type StreamEvent = {
+  [Type in StreamEventType]: {
+    /** Rises from one stored event to the next; 0 for one that is not stored. */
+    eventId: number;
+    /** The message that it belongs to. */
+    executionId?: string;
+    sessionId: string;
+    streamEventType: Type;
+    /** When it happened, in ISO 8601. */
+    timestamp: string;
+    data: StreamEventData[Type];
+  };
+}[StreamEventType];
+
+/** What an error of the stream is, for programs. `WS_RECONNECT` asks to connect again with `fromId`. */
+export type StreamErrorCode =
+  | "WS_PROTOCOL_ERROR"
+  | "WS_AUTH_ERROR"
+  | "WS_SESSION_NOT_FOUND"
+  | "WS_DUPLICATE_CONNECTION"
+  | "WS_RECONNECT"
+  | "WS_INTERNAL_ERROR";
+
+/** An error of the stream: a frame, or the body of a refused upgrade. */
+export interface StreamError {
+  type: "error";
+  code: StreamErrorCode;
+  /** A sentence for people. */
+  message: string;
+}
+
+/** What a message of the WebSocket holds, as JSON. */
+export type StreamFrame = StreamEvent | StreamError;
+
 /** The answer to an admitted message. */
 export type Acknowledgement = {
   /** The session. */
@@ -95,12 +160,112 @@ export type Attachments = {
   files: Array<string>;
 };
 
+/** The agent's changes were committed and pushed. */
+export type AutocommitCompletedData = {
+  /** The message. */
+  messageId: string;
+  /** Always true: what does not go well ends the message. */
+  success: boolean;
+  /** The commit; absent when there was nothing to commit. */
+  commitHash?: string;
+  /** Whether the branch was pushed. */
+  pushed: boolean;
+};
+
+/** The agent's changes are being committed and pushed. */
+export type AutocommitStartedData = {
+  /** The message. */
+  messageId: string;
+};
+
+/** What a callback says: the body of the request that reports a batch of messages to a `callbackTarget`. */
+export type CallbackPayload = {
+  /** The session. */
+  sessionId: string;
+  /** The session. */
+  cloudAgentSessionId: string;
+  /** The message. */
+  executionId: string;
+  /** The message that ended last of those that are reported together. */
+  messageId: string;
+  /** How it ended. */
+  status: EndStatus;
+  /** Why it did not complete. */
+  errorMessage?: string;
+  /** The branch that the workspace was on last. */
+  lastSeenBranch?: string;
+  /** The agent's own id of the session. */
+  kiloSessionId: string;
+  /** What the agent's gate said. */
+  gateResult?: GateResult;
+  /** The text of the agent's answer. */
+  lastAssistantMessageText?: string;
+  /** What it came to, if it completed. */
+  completionData?: ReportedCompletion;
+  /** The same for every try to report it. */
+  idempotencyKey: string;
+};
+
 /** The field `callbackTarget`. */
 export type CallbackTarget = {
   /** An https URL. */
   url: string;
   /** Headers to send with each report. */
   headers?: Record<string, string>;
+};
+
+/** The state of a session's workspace. */
+export type CloudStatus = { "type": "preparing", step?: string, message?: string } | { "type": "ready" } | { "type": "finalizing", step: string, message: string } | { "type": "error", message: string };
+
+/** The state of the workspace changed. */
+export type CloudStatusData = {
+  /** What it is now. */
+  cloudStatus: CloudStatus;
+};
+
+/** A message completed. */
+export type CompletedData = {
+  /** The message. */
+  messageId: string;
+  /** Always `completed`. */
+  status: EndStatus;
+  /** Always `sent`. */
+  delivery: Delivery;
+  /** Always true. */
+  accepted: boolean;
+  /** What brought it about. */
+  completionSource: CompletionSource;
+  /** The agent's own id of its answer. */
+  assistantMessageId?: string;
+  /** What the agent's gate said. */
+  gateResult?: GateResult;
+  /** What it came to. */
+  completionData: CompletionData;
+};
+
+/** What a completed message came to. */
+export type CompletionData = {
+  /** The agent's own id of its answer. */
+  assistantMessageId?: string;
+  /** What the agent's gate said. */
+  gateResult?: GateResult;
+  /** The branch that the workspace was on last. */
+  lastSeenBranch?: string;
+  /** When it completed. */
+  completedAt: number;
+  /** What brought it about. */
+  source: CompletionSource;
+};
+
+/** What brought a message to its end, as clients know it. */
+export type CompletionSource = "assistant_message_event" | "idle_reconciliation" | "wrapper_failure" | "delivery_failure" | "interrupt";
+
+/** A connection has had everything that is stored. */
+export type ConnectedData = {
+  /** The state of the workspace; absent before anything was asked for. */
+  cloudStatus?: CloudStatus;
+  /** The newest stored event; 0 when there is none. */
+  latestEventId: number;
 };
 
 /** Which credential is current, without showing it. */
@@ -117,6 +282,18 @@ export type CredentialOutput = {
   waitingSince?: number;
 };
 
+/** The remote refused the current credential: the session waits for a newer one. */
+export type CredentialRequiredData = {
+  /** The refused generation. */
+  generation: number;
+  /** The message that could not be delivered with it. */
+  messageId?: string;
+  /** When it was first refused. */
+  waitingSince: number;
+  /** When the messages that would use it fail. */
+  waitingUntil: number;
+};
+
 /** The input of `deleteSession`. */
 export type DeleteSessionInput = {
   /** The session. */
@@ -131,7 +308,7 @@ export type DeleteSessionOutput = {
   message?: string;
 };
 
-/** How far an acknowledged message is. */
+/** How far a message is, as acknowledgements and events say it. */
 export type Delivery = "queued" | "sent";
 
 /** The encrypted value of an environment variable. */
@@ -145,6 +322,9 @@ export type EncryptedSecret = {
   /** The version of this shape. */
   version: 1;
 };
+
+/** How a message ended. */
+export type EndStatus = "completed" | "failed" | "interrupted";
 
 /** Whether the runtime gives signs of life. */
 export type ExecutionHealth = "healthy" | "stale";
@@ -169,6 +349,43 @@ export type ExecutionOutput = {
 
 /** Whether a message is at work. */
 export type ExecutionStatus = "pending" | "running";
+
+/** A message failed or was stopped. */
+export type FailedData = {
+  /** The message. */
+  messageId: string;
+  /** `failed` or `interrupted`. */
+  status: EndStatus;
+  /** `sent` when its agent was started. */
+  delivery: Delivery;
+  /** Whether its agent was started. */
+  accepted: boolean;
+  /** What brought it about. */
+  completionSource: CompletionSource;
+  /** Why, in a word. */
+  reason: FailureReason;
+  /** How often it was delivered, where that is told. */
+  attempts?: number;
+  /** The failure's sentence. */
+  error: string;
+  /** Why. */
+  failure: MessageFailure;
+};
+
+/** What failed. */
+export type FailureCode = "sandbox_connect_failed" | "workspace_setup_failed" | "kilo_server_failed" | "wrapper_start_failed" | "invalid_delivery_request" | "session_metadata_missing" | "model_missing" | "delivery_failure_unknown" | "wrapper_disconnected" | "wrapper_no_output" | "wrapper_ping_timeout" | "wrapper_error_before_activity" | "assistant_error" | "wrapper_error_after_activity" | "missing_assistant_reply" | "payment_required" | "user_interrupt" | "container_shutdown" | "system_interrupt" | "unclassified";
+
+/** Why a message did not complete, in a word. */
+export type FailureReason = "exhausted" | "failed" | "interrupted";
+
+/** How far a message had come when it failed. */
+export type FailureStage = "pre_dispatch" | "post_dispatch_no_activity" | "agent_activity" | "interruption";
+
+/** Which part of preparing a workspace failed. */
+export type FailureSubtype = "git_clone_timeout" | "git_checkout_timeout" | "git_authentication_failed" | "git_rate_limited" | "git_network_failed" | "git_pack_corrupt" | "git_checkout_conflict" | "git_branch_missing" | "sandbox_storage_full" | "kilo_import_timeout" | "kilo_import_failed" | "setup_command_timeout" | "setup_command_failed" | "workspace_setup_unknown";
+
+/** Whether what an agent found is within the session's `gateThreshold`. */
+export type GateResult = "pass" | "fail";
 
 /** The input of `getMessageResult`. */
 export type GetMessageResultInput = {
@@ -195,11 +412,11 @@ export type GetMessageResultOutput = {
   /** When it ended. */
   terminalAt?: number;
   /** What ended it. */
-  completionSource?: string;
+  completionSource?: CompletionSource;
   /** Why it did not complete. */
   failure?: MessageFailure;
   /** What the agent's gate said. */
-  gateResult?: string;
+  gateResult?: GateResult;
   /** The agent's answer. */
   assistant?: AssistantOutput;
 };
@@ -298,14 +515,25 @@ export type InterruptSessionOutput = {
   processesFound: boolean;
 };
 
+/** The answer of `POST /stream-ticket`. */
+export type IssuedTicket = {
+  /** The ticket. */
+  ticket: string;
+  /** The first second, since 1970, at which it is worth nothing. */
+  expiresAt: number;
+};
+
+/** A line of JSON that the agent printed, as it came. */
+export type KilocodeData = unknown;
+
 /** A failure as clients see it: vocabulary and fixed sentences, no captured output. */
 export type MessageFailure = {
   /** How far the message had come. */
-  stage: string;
+  stage: FailureStage;
   /** What failed. */
-  code: string;
+  code: FailureCode;
   /** Which part of the workspace's preparation failed. */
-  subtype?: string;
+  subtype?: FailureSubtype;
   /** How often it was delivered, where that is told. */
   attempts?: number;
   /** A fixed sentence, with facts such as an exit code. */
@@ -316,6 +544,18 @@ export type MessageFailure = {
 
 /** How far a message is. */
 export type MessageStatus = "queued" | "running" | "completed" | "failed" | "interrupted";
+
+/** A line that the agent printed and that is not JSON. */
+export type OutputData = {
+  /** The message. */
+  messageId: string;
+  /** The line without its end. */
+  content: string;
+  /** Always `stdout`. */
+  source: string;
+  /** How many lines before it were left out. */
+  skippedLines?: number;
+};
 
 /** The input of `prepareSession`. Unknown keys are dropped. */
 export type PrepareSessionInput = {
@@ -393,6 +633,42 @@ export type PrepareSessionOutput = {
   kiloSessionId: string;
 };
 
+/** The preparation of the workspace went on. */
+export type PreparingData = {
+  /** What is going on; the last step is `ready` or `failed`. */
+  step: string;
+  /** A sentence for people. */
+  message: string;
+  /** How far it is, 0 to 100, where git says so. */
+  percent?: number;
+};
+
+/** A message is in the queue. */
+export type QueuedData = {
+  /** The message. */
+  messageId: string;
+  /** What the user asked; a slash command as it is typed. */
+  content: string;
+  /** Always `queued`. */
+  delivery: Delivery;
+};
+
+/** What a completed message came to, as a callback says it. */
+export type ReportedCompletion = {
+  /** The text of the agent's answer. */
+  lastAssistantMessageText?: string;
+  /** The agent's own id of its answer. */
+  assistantMessageId?: string;
+  /** What the agent's gate said. */
+  gateResult?: GateResult;
+  /** The branch that the workspace was on last. */
+  lastSeenBranch?: string;
+  /** When it completed. */
+  completedAt: number;
+  /** What brought it about. */
+  source: CompletionSource;
+};
+
 /** What a session needs to know of an agent. */
 export type RuntimeAgent = {
   /** The mode that chooses it. */
@@ -438,8 +714,24 @@ export type SendMessageInput = {
   githubToken?: unknown;
 };
 
+/** A message's agent was started. */
+export type SentData = {
+  /** The message. */
+  messageId: string;
+  /** Always `sent`. */
+  delivery: Delivery;
+};
+
 /** The one status of an acknowledgement. */
 export type Started = "started";
+
+/** The body of `POST /stream-ticket`. */
+export type TicketRequest = {
+  /** The session. */
+  cloudAgentSessionId: string;
+  /** The organization that the user works in; noted in the ticket. */
+  organizationId?: string;
+};
 
 /** A turn in the field `payload` or `initialPayload`. Which fields must be there depends on the kind. */
 export type TurnPayload = {

@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use crate::projection::MessageFacts;
 use crate::session::message::MessageState;
-use crate::session::outcome::{CompletionData, CompletionSource, PublicFailure};
+use crate::session::outcome::{CompletionData, CompletionSource, EndStatus, PublicFailure};
 use crate::session::record::SessionRecord;
 
 /// The header that proves where a callback comes from: `sha256=` and the body's HMAC in hexadecimal.
@@ -33,35 +33,51 @@ pub struct CallbackRequest {
     pub body: String,
 }
 
-/// What a callback says.
+/// What a callback says: the body of the request that reports a batch of messages to a `callbackTarget`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload<'a> {
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
+pub struct CallbackPayload<'a> {
+    /// The session.
     session_id: &'a SessionId,
+    /// The session.
     cloud_agent_session_id: &'a SessionId,
+    /// The message.
     execution_id: &'a MessageId,
+    /// The message that ended last of those that are reported together.
     message_id: &'a MessageId,
-    status: &'static str,
+    /// How it ended.
+    status: EndStatus,
+    /// Why it did not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_message: Option<&'a str>,
+    /// The branch that the workspace was on last.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen_branch: Option<&'a str>,
+    /// The agent's own id of the session.
     kilo_session_id: &'a str,
+    /// What the agent's gate said.
     #[serde(skip_serializing_if = "Option::is_none")]
     gate_result: Option<GateResult>,
+    /// The text of the agent's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_assistant_message_text: Option<&'a str>,
+    /// What it came to, if it completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     completion_data: Option<ReportedCompletion<'a>>,
+    /// The same for every try to report it.
     idempotency_key: &'a MessageId,
 }
 
 /// What a completed message came to, as a callback says it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ReportedCompletion<'a> {
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
+pub struct ReportedCompletion<'a> {
+    /// What the message's own event says.
     #[serde(flatten)]
     completion: CompletionData<'a>,
+    /// The text of the agent's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_assistant_message_text: Option<&'a str>,
 }
@@ -120,7 +136,7 @@ impl CallbackRequest {
 
 fn body(record: &SessionRecord, message: &MessageFacts) -> Option<String> {
     let state = &message.state;
-    let source = CompletionSource::of(state)?.as_str();
+    let source = CompletionSource::of(state)?;
     let branch = record.upstream_branch.as_deref();
     let failure = PublicFailure::of(state);
     let completed = match state {
@@ -139,12 +155,12 @@ fn body(record: &SessionRecord, message: &MessageFacts) -> Option<String> {
         _ => None,
     };
     let text = completed.as_ref().and(message.answer.as_deref());
-    let payload = Payload {
+    let payload = CallbackPayload {
         session_id: &record.session_id,
         cloud_agent_session_id: &record.session_id,
         execution_id: &message.message_id,
         message_id: &message.message_id,
-        status: state.phase().as_str(),
+        status: EndStatus::of(state)?,
         error_message: failure.as_ref().map(|failure| failure.message.as_str()),
         last_seen_branch: branch,
         kilo_session_id: &record.kilo_session_id,

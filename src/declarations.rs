@@ -6,6 +6,15 @@ use std::fmt::Write as _;
 
 use ts_rs::{Config, TS, TypeVisitor};
 
+use crate::callback_request::CallbackPayload;
+use crate::session::event_data::{
+    AutocommitCompletedData, AutocommitStartedData, CloudStatusData, CompletedData, ConnectedData,
+    CredentialRequiredData, FailedData, KilocodeData, OutputData, PreparingData, QueuedData,
+    SentData, event_types,
+};
+use crate::stream::error::StreamError;
+use crate::stream::ticket::IssuedTicket;
+use crate::trpc::input::IssueTicket;
 use crate::trpc::input::prepare_session::PrepareSessionFields;
 use crate::trpc::input::send_message::SendMessageFields;
 use crate::trpc::input::session::{
@@ -40,7 +49,8 @@ impl Declarations {
         let name = T::name(&self.config);
         if T::output_path().is_some() && !self.by_name.contains_key(&name) {
             let docs = T::docs().unwrap_or_default();
-            let declaration = format!("{docs}export {}\n", T::decl(&self.config));
+            let declaration = in_one_line_if_union(T::decl(&self.config));
+            let declaration = format!("{docs}export {declaration}\n");
             self.by_name.insert(name.clone(), laid_out(&declaration));
             T::visit_dependencies(self);
         }
@@ -52,6 +62,16 @@ impl TypeVisitor for Declarations {
     fn visit<T: TS + 'static + ?Sized>(&mut self) {
         self.declare::<T>();
     }
+}
+
+/// A union of objects is short without the comments on their members.
+fn in_one_line_if_union(declaration: String) -> String {
+    if !declaration.contains("} | {") {
+        return declaration;
+    }
+    let lines = declaration.lines().map(str::trim);
+    let members: Vec<_> = lines.filter(|line| !line.starts_with(['/', '*'])).collect();
+    members.join(" ").replace(", }", " }")
 }
 
 /// Puts a declaration into the usual form: members indented, comments of one line on one line.
@@ -108,13 +128,80 @@ fn signature(procedure: Procedure, types: &mut Declarations) -> [String; 2] {
     }
 }
 
-/// A union of texts.
+/// A union of texts, each once.
 fn union(words: impl IntoIterator<Item = &'static str>) -> String {
-    let words: Vec<_> = words
-        .into_iter()
-        .map(|word| format!("  | {word:?}"))
-        .collect();
-    words.join("\n")
+    let mut lines: Vec<_> = vec![];
+    for word in words {
+        let line = format!("  | {word:?}");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
+}
+
+/// What the stream sends, and declares what else is no procedure's: tickets and callbacks.
+fn stream(types: &mut Declarations) -> String {
+    let (mut data, mut stored) = (String::new(), vec![]);
+    macro_rules! declare {
+        ($($type:literal, $is_stored:literal, $data:ty;)+) => {
+            $(
+                let name = types.declare::<$data>();
+                writeln!(data, "  {:?}: {name};", $type).unwrap();
+                stored.extend($is_stored.then_some($type));
+            )+
+        };
+    }
+    event_types!(declare);
+    types.declare::<IssueTicket>();
+    types.declare::<IssuedTicket>();
+    types.declare::<CallbackPayload<'_>>();
+    let stored = union(stored);
+    let codes = union(StreamError::ALL.iter().map(|error| error.code()));
+    format!(
+        r#"
+/** What stands in the `data` of an event, by its type. */
+export interface StreamEventData {{
+{data}}}
+
+/** What a `streamEventType` can be. */
+export type StreamEventType = keyof StreamEventData;
+
+/** The types of events that are stored: they have ids above 0 and come again after a lower `fromId`. */
+export type StoredEventType =
+{stored};
+
+/** An event of the stream, told apart by its `streamEventType`. */
+export type StreamEvent = {{
+  [Type in StreamEventType]: {{
+    /** Rises from one stored event to the next; 0 for one that is not stored. */
+    eventId: number;
+    /** The message that it belongs to. */
+    executionId?: string;
+    sessionId: string;
+    streamEventType: Type;
+    /** When it happened, in ISO 8601. */
+    timestamp: string;
+    data: StreamEventData[Type];
+  }};
+}}[StreamEventType];
+
+/** What an error of the stream is, for programs. `WS_RECONNECT` asks to connect again with `fromId`. */
+export type StreamErrorCode =
+{codes};
+
+/** An error of the stream: a frame, or the body of a refused upgrade. */
+export interface StreamError {{
+  type: "error";
+  code: StreamErrorCode;
+  /** A sentence for people. */
+  message: string;
+}}
+
+/** What a message of the WebSocket holds, as JSON. */
+export type StreamFrame = StreamEvent | StreamError;
+"#
+    )
 }
 
 /// The router's type, and what an error carries.
@@ -178,8 +265,9 @@ fn file() -> String {
         by_name: BTreeMap::new(),
     };
     let router = router(&mut types);
+    let stream = stream(&mut types);
     let declarations: Vec<_> = types.by_name.into_values().collect();
-    format!("{HEAD}{router}\n{}", declarations.join("\n"))
+    format!("{HEAD}{router}{stream}\n{}", declarations.join("\n"))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use cloud_agent_wire::{MessageId, SessionId, Timestamp, Turn};
 
-use crate::session::admission::{self, Acknowledgement as Admitted};
+use crate::session::admission::Acknowledgement as Admitted;
 use crate::session::credential::CredentialRecord;
 use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::message::{MessageState, Phase};
@@ -12,7 +12,7 @@ use crate::session::record::{
 };
 use crate::session::view::Head;
 use crate::trpc::output::{
-    Acknowledgement, AssistantOutput, CredentialOutput, Delivery, ExecutionHealth, ExecutionOutput,
+    Acknowledgement, AssistantOutput, CredentialOutput, ExecutionHealth, ExecutionOutput,
     ExecutionStatus, GetMessageResultOutput, GetSessionOutput, MessageStatus,
 };
 
@@ -152,11 +152,7 @@ fn credential_output(
 /// The answer to an admitted message.
 #[must_use]
 pub fn acknowledgement(session_id: SessionId, admitted: Admitted) -> Acknowledgement {
-    let delivery = match admitted.delivery {
-        admission::Delivery::Queued => Delivery::Queued,
-        admission::Delivery::Sent => Delivery::Sent,
-    };
-    Acknowledgement::new(session_id, admitted.message_id, delivery)
+    Acknowledgement::new(session_id, admitted.message_id, admitted.delivery)
 }
 
 /// What is known of a message whose content may be unreadable.
@@ -198,7 +194,7 @@ pub fn message_result(session_id: SessionId, message: MessageFacts) -> GetMessag
         queued_at: Some(created_at),
         accepted_at,
         terminal_at: state.terminal_at(),
-        completion_source: CompletionSource::of(&state).map(CompletionSource::as_str),
+        completion_source: CompletionSource::of(&state),
         failure: PublicFailure::of(&state),
         gate_result,
         assistant: assistant.map(|message_id| AssistantOutput {

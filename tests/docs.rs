@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use cloud_agent_session::session::deadline::DeadlineKind;
+use cloud_agent_session::session::event_data::EVENT_TYPES;
 use cloud_agent_session::session::message::TRANSITIONS;
 use cloud_agent_session::session::retry::{FailurePolicy, failure_policy};
 use cloud_agent_session::trpc::AdmissionCode;
@@ -117,5 +118,34 @@ fn the_tables_of_the_protocol_are_the_ones_in_the_code() {
             stored == current,
             "docs/protocol.md is stale: run UPDATE_DOCS=1 cargo test --test docs"
         );
+    }
+}
+
+/// The row of a type in a table whose first two columns are types and whether events of them are stored.
+fn is_listed(page: &str, event_type: &str, is_stored: bool) -> bool {
+    let stored = if is_stored { "yes" } else { "no" };
+    // Types with a common beginning share a row, in which the later ones are cut to their end.
+    let (start, end) = event_type.rsplit_once('.').unwrap_or(("", event_type));
+    page.lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .any(|(types, rest)| {
+            let is_whole = types.contains(&format!("`{event_type}`"));
+            let is_cut =
+                types.contains(&format!("`{start}.")) && types.contains(&format!("`.{end}`"));
+            (is_whole || is_cut) && rest.starts_with(stored)
+        })
+}
+
+#[test]
+fn every_type_of_event_is_in_the_tables_of_events() {
+    for name in ["stream", "compatibility"] {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let page = std::fs::read_to_string(format!("{root}/docs/{name}.md")).unwrap();
+        for (event_type, is_stored) in EVENT_TYPES {
+            assert!(
+                is_listed(&page, event_type, *is_stored),
+                "docs/{name}.md does not list {event_type} as it is"
+            );
+        }
     }
 }

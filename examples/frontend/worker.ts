@@ -1,7 +1,7 @@
 // A frontend's Worker: it prepares sessions, sends follow-ups with a fresh git token and lets a browser follow them.
 
 import { createTRPCClient, httpLink } from "@trpc/client";
-import type { AppRouter } from "../../client/index.d.ts";
+import type { AppRouter, IssuedTicket } from "../../client/index.d.ts";
 
 interface Environment {
   /** Service binding to the session service. */
@@ -57,7 +57,7 @@ export default {
       body: JSON.stringify({ cloudAgentSessionId }),
     });
     if (!answer.ok) return answer;
-    const { ticket } = (await answer.json()) as { ticket: string };
+    const { ticket } = (await answer.json()) as IssuedTicket;
     // A browser that lost its connection says which event it saw last.
     const fromId = searchParams.get("fromId") ?? "0";
     const query = new URLSearchParams({ cloudAgentSessionId, ticket, fromId });

@@ -5,6 +5,7 @@
 //! durable, and a marker written with the first step lets the decision survive a death between the two.
 
 use cloud_agent_wire::{Agent, Finalization, Generation, Intent, MessageId, Secret, Timestamp};
+use serde::Serialize;
 
 use crate::limits::QUEUE_MESSAGES_MAX;
 use crate::telemetry::LogEvent;
@@ -58,8 +59,10 @@ pub struct Acknowledgement {
     pub delivery: Delivery,
 }
 
-/// How far an admitted message is, as an acknowledgement says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a message is, as acknowledgements and events say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum Delivery {
     /// It waits.
     Queued,

@@ -1,10 +1,13 @@
 //! Events of the session's log, as clients read them.
 
-use cloud_agent_wire::{Failure, GateResult, Generation, Intent, MessageId, Submission, Timestamp};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use cloud_agent_wire::{Failure, Generation, Intent, MessageId, Submission, Timestamp};
 
-use super::outcome::{CompletionData, CompletionSource, PublicFailure};
+use super::admission::Delivery;
+use super::event_data::{
+    AutocommitCompletedData, AutocommitStartedData, CompletedData, CredentialRequiredData,
+    EventData, FailedData, FailureReason, KilocodeData, QueuedData, SentData,
+};
+use super::outcome::{CompletionData, CompletionSource, EndStatus, PublicFailure};
 
 /// An event that is about to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,29 +62,20 @@ impl Entity {
     }
 }
 
-/// Type of the event that a message is in the queue.
-pub const MESSAGE_QUEUED: &str = "cloud.message.queued";
-/// Type of the event that a message's agent was started.
-pub const MESSAGE_SENT: &str = "cloud.message.sent";
-/// Type of the event that a message completed.
-pub const MESSAGE_COMPLETED: &str = "cloud.message.completed";
-/// Type of the event that the session waits for a newer credential.
-pub const CREDENTIAL_REQUIRED: &str = "cloud.credential.required";
-/// Type of the event that a message failed or was interrupted.
-pub const MESSAGE_FAILED: &str = "cloud.message.failed";
+/// The name that all endings of a message share, since it has only one.
+const ENDING: &str = "terminal-message";
 
 /// An event with that data.
-pub(super) fn draft(
-    kind: &'static str,
+pub(super) fn draft<D: EventData>(
     entity: Entity,
     message_id: Option<&MessageId>,
-    payload: &impl Serialize,
+    data: &D,
     at: Timestamp,
 ) -> EventDraft {
-    // The payloads are structs of text and numbers; serializing them cannot fail.
-    let payload = serde_json::to_string(payload).unwrap_or_default();
+    // The data are structs of text and numbers; serializing them cannot fail.
+    let payload = serde_json::to_string(data).unwrap_or_default();
     EventDraft {
-        kind,
+        kind: D::TYPE,
         entity,
         message_id: message_id.cloned(),
         payload,
@@ -89,82 +83,48 @@ pub(super) fn draft(
     }
 }
 
+/// An event of that message which comes once; `name` tells it from the message's others.
+fn once<D: EventData>(name: &str, message_id: &MessageId, data: &D, at: Timestamp) -> EventDraft {
+    let entity = Entity::Once(format!("{name}/{message_id}"));
+    draft(entity, Some(message_id), data, at)
+}
+
 /// The message is in the queue.
 #[must_use]
 pub fn queued(intent: &Intent, at: Timestamp) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-        content: String,
-        delivery: &'static str,
-    }
     let message_id = intent.message_id();
-    let payload = Payload {
+    let data = QueuedData {
         message_id,
         content: intent.rendered(),
-        delivery: "queued",
+        delivery: Delivery::Queued,
     };
-    draft(
-        MESSAGE_QUEUED,
-        Entity::Once(format!("queued-message/{message_id}")),
-        Some(message_id),
-        &payload,
-        at,
-    )
+    once("queued-message", message_id, &data, at)
 }
 
 /// The message's agent was started.
 #[must_use]
 pub fn sent(message_id: &MessageId, at: Timestamp) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-        delivery: &'static str,
-    }
-    let payload = Payload {
+    let data = SentData {
         message_id,
-        delivery: "sent",
+        delivery: Delivery::Sent,
     };
-    draft(
-        MESSAGE_SENT,
-        Entity::Once(format!("sent-message/{message_id}")),
-        Some(message_id),
-        &payload,
-        at,
-    )
+    once("sent-message", message_id, &data, at)
 }
 
 /// The message completed.
 #[must_use]
 pub fn completed(message_id: &MessageId, completion: &CompletionData<'_>) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-        status: &'static str,
-        delivery: &'static str,
-        accepted: bool,
-        completion_source: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        assistant_message_id: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        gate_result: Option<GateResult>,
-        completion_data: &'a CompletionData<'a>,
-    }
-    let payload = Payload {
+    let data = CompletedData {
         message_id,
-        status: "completed",
-        delivery: "sent",
+        status: EndStatus::Completed,
+        delivery: Delivery::Sent,
         accepted: true,
         completion_source: completion.source,
         assistant_message_id: completion.assistant_message_id,
         gate_result: completion.gate_result,
         completion_data: completion,
     };
-    let at = completion.completed_at;
-    ending(MESSAGE_COMPLETED, message_id, &payload, at)
+    once(ENDING, message_id, &data, completion.completed_at)
 }
 
 /// The message failed for good.
@@ -178,21 +138,32 @@ pub fn failed(
 ) -> EventDraft {
     let failure = PublicFailure::new(failure, attempts);
     let source = CompletionSource::of_failure(accepted);
-    let reason = if accepted { "failed" } else { "exhausted" };
-    not_completed(message_id, accepted, "failed", source, reason, &failure, at)
+    let reason = if accepted {
+        FailureReason::Failed
+    } else {
+        FailureReason::Exhausted
+    };
+    not_completed(
+        message_id,
+        accepted,
+        EndStatus::Failed,
+        source,
+        reason,
+        &failure,
+        at,
+    )
 }
 
 /// The message was stopped.
 #[must_use]
 pub fn interrupted(message_id: &MessageId, accepted: bool, at: Timestamp) -> EventDraft {
     let failure = PublicFailure::interruption(accepted);
-    let source = CompletionSource::Interrupt;
     not_completed(
         message_id,
         accepted,
-        "interrupted",
-        source,
-        "interrupted",
+        EndStatus::Interrupted,
+        CompletionSource::Interrupt,
+        FailureReason::Interrupted,
         &failure,
         at,
     )
@@ -201,38 +172,29 @@ pub fn interrupted(message_id: &MessageId, accepted: bool, at: Timestamp) -> Eve
 fn not_completed(
     message_id: &MessageId,
     accepted: bool,
-    status: &'static str,
-    source: CompletionSource,
-    reason: &'static str,
+    status: EndStatus,
+    completion_source: CompletionSource,
+    reason: FailureReason,
     failure: &PublicFailure,
     at: Timestamp,
 ) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-        status: &'static str,
-        delivery: &'static str,
-        accepted: bool,
-        completion_source: &'static str,
-        reason: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        attempts: Option<u64>,
-        error: &'a str,
-        failure: &'a PublicFailure,
-    }
-    let payload = Payload {
+    let delivery = if accepted {
+        Delivery::Sent
+    } else {
+        Delivery::Queued
+    };
+    let data = FailedData {
         message_id,
         status,
-        delivery: if accepted { "sent" } else { "queued" },
+        delivery,
         accepted,
-        completion_source: source.as_str(),
+        completion_source,
         reason,
         attempts: failure.attempts,
         error: &failure.message,
         failure,
     };
-    ending(MESSAGE_FAILED, message_id, &payload, at)
+    once(ENDING, message_id, &data, at)
 }
 
 /// The remote refused the current credential: the session waits for a newer one.
@@ -243,39 +205,14 @@ pub fn credential_required(
     since: Timestamp,
     until: Timestamp,
 ) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        generation: Generation,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        message_id: Option<&'a MessageId>,
-        waiting_since: Timestamp,
-        waiting_until: Timestamp,
-    }
-    let payload = Payload {
+    let data = CredentialRequiredData {
         generation,
         message_id,
         waiting_since: since,
         waiting_until: until,
     };
-    draft(
-        CREDENTIAL_REQUIRED,
-        Entity::Once(format!("credential-required/{generation}")),
-        message_id,
-        &payload,
-        since,
-    )
-}
-
-/// The end of a message, which comes once.
-fn ending(
-    kind: &'static str,
-    message_id: &MessageId,
-    payload: &impl Serialize,
-    at: Timestamp,
-) -> EventDraft {
-    let entity = Entity::Once(format!("terminal-message/{message_id}"));
-    draft(kind, entity, Some(message_id), payload, at)
+    let entity = Entity::Once(format!("credential-required/{generation}"));
+    draft(entity, message_id, &data, since)
 }
 
 /// A line of JSON from the agent about that entity. `None` when the runtime sent something that is not JSON.
@@ -286,61 +223,30 @@ pub fn kilocode(
     entity: Entity,
     at: Timestamp,
 ) -> Option<EventDraft> {
-    let line: &RawValue = serde_json::from_str(json).ok()?;
-    Some(EventDraft {
-        kind: "kilocode",
-        entity,
-        message_id: Some(message_id.clone()),
-        payload: line.get().to_owned(),
-        at,
-    })
+    let data = KilocodeData(serde_json::from_str(json).ok()?);
+    Some(draft(entity, Some(message_id), &data, at))
 }
 
 /// Committing and pushing begins.
 #[must_use]
 pub fn autocommit_started(message_id: &MessageId, at: Timestamp) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-    }
-    draft(
-        "autocommit_started",
-        Entity::Once(format!("autocommit-started/{message_id}")),
-        Some(message_id),
-        &Payload { message_id },
-        at,
-    )
+    let data = AutocommitStartedData { message_id };
+    once("autocommit-started", message_id, &data, at)
 }
 
 /// Committing and pushing ended well.
 #[must_use]
 pub fn autocommit_completed(
     message_id: &MessageId,
-    commit: Option<&str>,
+    commit_hash: Option<&str>,
     pushed: bool,
     at: Timestamp,
 ) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-        success: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        commit_hash: Option<&'a str>,
-        pushed: bool,
-    }
-    let payload = Payload {
+    let data = AutocommitCompletedData {
         message_id,
         success: true,
-        commit_hash: commit,
+        commit_hash,
         pushed,
     };
-    draft(
-        "autocommit_completed",
-        Entity::Once(format!("autocommit-completed/{message_id}")),
-        Some(message_id),
-        &payload,
-        at,
-    )
+    once("autocommit-completed", message_id, &data, at)
 }

@@ -13,13 +13,14 @@ use crate::telemetry::LogEvent;
 use super::command::Settings;
 use super::deadline::DeadlineKind;
 use super::event;
+use super::event_data::CloudStatus;
 use super::kilocode::{self, Subject};
 use super::message::{DeliveryHistory, MessageRecord, MessageState};
 use super::outcome::{CompletionData, CompletionSource};
 use super::progress::Progress;
 use super::step::{Decision, Write};
 use super::view::DeliveryView;
-use super::volatile::{self, CloudStatus, Preparing};
+use super::volatile::{self, Preparing};
 
 /// Takes over events of the store's journal. Those at or before the cursor were taken over before.
 #[must_use]
@@ -276,7 +277,7 @@ impl Progress<'_> {
             gate_result,
             last_seen_branch: self.view.record.upstream_branch.as_deref(),
             completed_at: self.now,
-            source: CompletionSource::of_completion(assistant.is_some()).as_str(),
+            source: CompletionSource::of_completion(assistant.is_some()),
         };
         let event = event::completed(message_id, &completion);
         self.draft.write(Write::AppendEvent(event));

@@ -20,6 +20,7 @@ pub mod ending;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod event_data;
 pub mod journal;
 pub mod kilocode;
 pub mod managed;

@@ -11,34 +11,56 @@ use super::retry::failure_policy;
 /// The most of a failure's detail that is shown.
 const DETAIL_CHARS_MAX: usize = 512;
 
+/// How a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum EndStatus {
+    /// It completed.
+    Completed,
+    /// It failed.
+    Failed,
+    /// It was stopped.
+    Interrupted,
+}
+
+impl EndStatus {
+    /// How a message ended; `None` while it has not.
+    #[must_use]
+    pub const fn of(state: &MessageState) -> Option<Self> {
+        match state {
+            MessageState::Completed { .. } => Some(Self::Completed),
+            MessageState::Failed { .. } => Some(Self::Failed),
+            MessageState::Interrupted { .. } => Some(Self::Interrupted),
+            MessageState::Queued { .. }
+            | MessageState::Claimed { .. }
+            | MessageState::Accepted { .. } => None,
+        }
+    }
+}
+
 /// What brought a message to its end, as clients know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum CompletionSource {
     /// The agent answered and ended.
+    #[serde(rename = "assistant_message_event")]
     Assistant,
     /// The agent ended without a message of its own.
+    #[serde(rename = "idle_reconciliation")]
     Idle,
     /// The agent or its runtime failed after the agent was started.
+    #[serde(rename = "wrapper_failure")]
     Wrapper,
     /// It was never started.
+    #[serde(rename = "delivery_failure")]
     Delivery,
     /// It was stopped.
+    #[serde(rename = "interrupt")]
     Interrupt,
 }
 
 impl CompletionSource {
-    /// The word in events and results.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Assistant => "assistant_message_event",
-            Self::Idle => "idle_reconciliation",
-            Self::Wrapper => "wrapper_failure",
-            Self::Delivery => "delivery_failure",
-            Self::Interrupt => "interrupt",
-        }
-    }
-
     /// What ended a message; `None` while it has not ended.
     #[must_use]
     pub const fn of(state: &MessageState) -> Option<Self> {
@@ -87,12 +109,12 @@ impl CompletionSource {
 )]
 pub struct PublicFailure {
     /// How far the message had come.
-    pub stage: &'static str,
+    pub stage: FailureStage,
     /// What failed.
-    pub code: &'static str,
+    pub code: FailureCode,
     /// Which part of the workspace's preparation failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub subtype: Option<&'static str>,
+    pub subtype: Option<FailureSubtype>,
     /// How often it was delivered, where that is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u64>,
@@ -112,9 +134,9 @@ impl PublicFailure {
             None => policy.sentence.to_owned(),
         };
         Self {
-            stage: failure.stage.as_str(),
-            code: failure.code.as_str(),
-            subtype: failure.subtype.map(FailureSubtype::as_str),
+            stage: failure.stage,
+            code: failure.code,
+            subtype: failure.subtype,
             attempts: Some(attempts.get()),
             message,
             retryable: !policy.retry_delays_seconds.is_empty(),
@@ -144,8 +166,8 @@ impl PublicFailure {
             "Pending queued message interrupted by user"
         };
         Self {
-            stage: FailureStage::Interruption.as_str(),
-            code: FailureCode::UserInterrupt.as_str(),
+            stage: FailureStage::Interruption,
+            code: FailureCode::UserInterrupt,
             subtype: None,
             attempts: None,
             message: message.to_owned(),
@@ -157,6 +179,7 @@ impl PublicFailure {
 /// What a completed message came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct CompletionData<'a> {
     /// The agent's own id of its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,8 +192,8 @@ pub struct CompletionData<'a> {
     pub last_seen_branch: Option<&'a str>,
     /// When it completed.
     pub completed_at: Timestamp,
-    /// What brought it about; see [`CompletionSource`].
-    pub source: &'static str,
+    /// What brought it about.
+    pub source: CompletionSource,
 }
 
 /// The runtime's facts, cut to a bound and without control characters.

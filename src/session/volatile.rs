@@ -6,15 +6,14 @@ use cloud_agent_wire::{MessageId, PrepareStep, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::event::{self, Entity, EventDraft};
+use super::event_data::{
+    CloudStatus, CloudStatusData, ConnectedData, EventData, OutputData, PreparingData,
+};
 
 /// Type of the event that an agent printed a line that is not JSON.
-pub const OUTPUT: &str = "output";
-/// Type of the event that the workspace's preparation went on.
-pub const PREPARING: &str = "preparing";
-/// Type of the event that the state of the session's workspace changed.
-pub const CLOUD_STATUS: &str = "cloud.status";
+pub const OUTPUT: &str = OutputData::TYPE;
 /// Type of the event that a socket has had everything that is stored.
-pub const CONNECTED: &str = "connected";
+pub const CONNECTED: &str = ConnectedData::TYPE;
 
 /// How far the preparation of a workspace is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,50 +38,8 @@ const fn words(step: PrepareStep) -> (&'static str, &'static str) {
 }
 
 /// An event that nothing else in the log has to do with.
-fn draft(
-    kind: &'static str,
-    message_id: Option<&MessageId>,
-    payload: &impl Serialize,
-    at: Timestamp,
-) -> EventDraft {
-    event::draft(kind, Entity::None, message_id, payload, at)
-}
-
-#[derive(Serialize)]
-struct PreparingPayload<'a> {
-    step: &'a str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    percent: Option<u8>,
-}
-
-/// The state of the session's workspace, as clients know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum CloudStatus<'a> {
-    /// It is being prepared.
-    Preparing {
-        /// What is going on, where that is known.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        step: Option<&'a str>,
-        /// A sentence for people.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        message: Option<&'a str>,
-    },
-    /// It is ready.
-    Ready,
-    /// The agent has ended and its work is being committed.
-    Finalizing {
-        /// What is going on.
-        step: &'a str,
-        /// A sentence for people.
-        message: &'a str,
-    },
-    /// It could not be prepared.
-    Error {
-        /// A sentence for people.
-        message: &'a str,
-    },
+fn draft(message_id: Option<&MessageId>, data: &impl EventData, at: Timestamp) -> EventDraft {
+    event::draft(Entity::None, message_id, data, at)
 }
 
 impl CloudStatus<'_> {
@@ -100,19 +57,11 @@ impl CloudStatus<'_> {
 /// The state of the session's workspace changed.
 #[must_use]
 pub fn cloud_status(
-    status: CloudStatus<'_>,
+    cloud_status: CloudStatus<'_>,
     message_id: Option<&MessageId>,
     at: Timestamp,
 ) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        cloud_status: CloudStatus<'a>,
-    }
-    let payload = Payload {
-        cloud_status: status,
-    };
-    draft(CLOUD_STATUS, message_id, &payload, at)
+    draft(message_id, &CloudStatusData { cloud_status }, at)
 }
 
 /// The preparation went on.
@@ -124,24 +73,24 @@ pub fn preparing(
 ) -> EventDraft {
     let (step, message) = words(preparing.step);
     let percent = preparing.percent;
-    let payload = PreparingPayload {
+    let data = PreparingData {
         step,
         message,
         percent,
     };
-    draft(PREPARING, message_id, &payload, at)
+    draft(message_id, &data, at)
 }
 
 /// The workspace is ready.
 #[must_use]
 pub fn prepared(message_id: &MessageId, at: Timestamp) -> [EventDraft; 2] {
-    let payload = PreparingPayload {
+    let data = PreparingData {
         step: "ready",
         message: "The workspace is ready",
         percent: None,
     };
     [
-        draft(PREPARING, Some(message_id), &payload, at),
+        draft(Some(message_id), &data, at),
         cloud_status(CloudStatus::Ready, Some(message_id), at),
     ]
 }
@@ -149,14 +98,14 @@ pub fn prepared(message_id: &MessageId, at: Timestamp) -> [EventDraft; 2] {
 /// A message failed before its agent was started; `sentence` is what clients read.
 #[must_use]
 pub fn not_prepared(sentence: &str, message_id: &MessageId, at: Timestamp) -> [EventDraft; 2] {
-    let payload = PreparingPayload {
+    let data = PreparingData {
         step: "failed",
         message: sentence,
         percent: None,
     };
     let status = CloudStatus::Error { message: sentence };
     [
-        draft(PREPARING, Some(message_id), &payload, at),
+        draft(Some(message_id), &data, at),
         cloud_status(status, Some(message_id), at),
     ]
 }
@@ -171,7 +120,7 @@ pub fn finalizing(message_id: &MessageId, at: Timestamp) -> EventDraft {
     cloud_status(status, Some(message_id), at)
 }
 
-/// Adds to a line of output how many lines before it were left out.
+/// Adds to a line of output how many lines before it were left out, which is known when it is sent.
 pub fn tell_skipped(output: &mut EventDraft, lines: u64) {
     if output.payload.pop() == Some('}') {
         // Writing to a string cannot fail.
@@ -182,19 +131,13 @@ pub fn tell_skipped(output: &mut EventDraft, lines: u64) {
 /// A line that the agent printed and that is not JSON.
 #[must_use]
 pub fn output(text: &str, message_id: &MessageId, at: Timestamp) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: &'a MessageId,
-        content: &'a str,
-        source: &'static str,
-    }
-    let payload = Payload {
+    let data = OutputData {
         message_id,
         content: text,
         source: "stdout",
+        skipped_lines: None,
     };
-    draft(OUTPUT, Some(message_id), &payload, at)
+    draft(Some(message_id), &data, at)
 }
 
 /// A socket has had everything that is stored, the newest of which is `latest_event_id`.
@@ -204,16 +147,9 @@ pub fn connected(
     latest_event_id: u64,
     at: Timestamp,
 ) -> EventDraft {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cloud_status: Option<CloudStatus<'a>>,
-        latest_event_id: u64,
-    }
-    let payload = Payload {
+    let data = ConnectedData {
         cloud_status,
         latest_event_id,
     };
-    draft(CONNECTED, None, &payload, at)
+    draft(None, &data, at)
 }

@@ -11,6 +11,9 @@ macro_rules! stream_errors {
         }
 
         impl StreamError {
+            /// Every error, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
             /// The HTTP status that the request is answered with.
             #[must_use]
             pub const fn status(self) -> u16 {

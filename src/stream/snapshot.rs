@@ -4,10 +4,11 @@ use cloud_agent_wire::Timestamp;
 
 use crate::limits::SHOWN_FAILURES_MAX;
 use crate::session::event::{self, EventDraft};
+use crate::session::event_data::CloudStatus;
 use crate::session::message::{MessageRecord, MessageState};
 use crate::session::record::{RuntimeLink, SessionRecord};
 use crate::session::view::Head;
-use crate::session::volatile::{self, CloudStatus};
+use crate::session::volatile;
 
 /// What the snapshot is taken of.
 #[derive(Debug)]

@@ -66,9 +66,10 @@ struct NewClaims<'a> {
     exp: u64,
 }
 
-/// The answer to a request for a ticket.
+/// The answer of `POST /stream-ticket`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct IssuedTicket {
     /// The ticket.
     pub ticket: String,

@@ -4,7 +4,8 @@ use cloud_agent_wire::{GateResult, Generation, MessageId, SessionId, Timestamp};
 use serde::Serialize;
 
 use super::input::RuntimeAgent;
-use crate::session::outcome::PublicFailure;
+use crate::session::admission::Delivery;
+use crate::session::outcome::{CompletionSource, PublicFailure};
 
 /// The answer to an admitted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,17 +48,6 @@ impl Acknowledgement {
 pub enum Started {
     /// The message is durable.
     Started,
-}
-
-/// How far an acknowledged message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum Delivery {
-    /// It waits.
-    Queued,
-    /// The agent was started for it.
-    Sent,
 }
 
 /// The answer of `prepareSession`.
@@ -240,13 +230,12 @@ pub struct GetMessageResultOutput {
     pub terminal_at: Option<Timestamp>,
     /// What ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub completion_source: Option<&'static str>,
+    pub completion_source: Option<CompletionSource>,
     /// Why it did not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<PublicFailure>,
     /// What the agent's gate said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, ts(as = "Option<String>"))]
     pub gate_result: Option<GateResult>,
     /// The agent's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,7 +307,8 @@ pub struct HealthOutput {
 
 #[cfg(test)]
 mod tests {
-    use super::{Acknowledgement, Delivery};
+    use super::Acknowledgement;
+    use crate::session::admission::Delivery;
 
     #[test]
     fn an_acknowledgement_has_the_fields_that_clients_read() {

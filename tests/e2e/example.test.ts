@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { build } from "esbuild";
 import { Miniflare } from "miniflare";
-import type { Acknowledgement, PrepareSessionOutput } from "../../client/index.d.ts";
+import type { Acknowledgement, PrepareSessionOutput, StreamFrame } from "../../client/index.d.ts";
 import { readWorkerConfiguration } from "../../scripts/support/configuration.ts";
 import { bearer } from "../../scripts/support/secrets.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
@@ -61,12 +61,13 @@ test("a frontend prepares, rotates the token with a follow-up, and follows both"
     gitToken: first.token,
   })) as PrepareSessionOutput;
 
-  const ended: unknown[] = [];
+  const ended: string[] = [];
   const socket = new WebSocket(`${url.replace(/^http/, "ws")}/sessions/${cloudAgentSessionId}`, {
     headers: { cookie },
   } as unknown as string[]);
   socket.addEventListener("message", ({ data }) => {
-    const frame = JSON.parse(String(data));
+    const frame = JSON.parse(String(data)) as StreamFrame;
+    if ("type" in frame) return;
     if (frame.streamEventType === "cloud.message.completed") ended.push(frame.data.messageId);
   });
   await waitFor("the end of the first message", () => ended.length === 1, 30_000);

@@ -3,11 +3,23 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createTRPCClient, httpBatchLink, httpLink, TRPCClientError } from "@trpc/client";
-import type { AdmissionCode, AppRouter, ErrorCode, MessageStatus } from "../../client/index.d.ts";
+import type {
+  AdmissionCode,
+  AppRouter,
+  ErrorCode,
+  MessageStatus,
+  StoredEventType,
+  StreamErrorCode,
+  StreamEvent,
+  StreamEventType,
+  StreamFrame,
+} from "../../client/index.d.ts";
 import { messageId } from "../../scripts/support/client.ts";
 import { bearer } from "../../scripts/support/secrets.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment } from "../support/environment.ts";
+import { printingAgentCommand } from "../support/printing-agent.ts";
+import { StreamClient } from "../support/stream.ts";
 
 const AGENT = { mode: "code", model: "test/model" };
 const NOBODYS_SESSION = "agent_00000000-0000-4000-8000-000000000000";
@@ -15,19 +27,26 @@ const NOBODYS_SESSION = "agent_00000000-0000-4000-8000-000000000000";
 let environment: Environment;
 
 before(async () => {
-  environment = await Environment.start({ worker: { DRAIN_DELAY_MS: "500" } });
+  environment = await Environment.start({
+    worker: { DRAIN_DELAY_MS: "500" },
+    runtime: { AGENT_COMMAND: printingAgentCommand },
+  });
 });
 
 after(async () => {
   await environment?.close();
 });
 
-function typedClient(batch: boolean, options: { bearer?: string; internalKey?: string } = {}) {
+function typedClient(
+  batch: boolean,
+  options: { user?: string; bearer?: string; internalKey?: string } = {},
+) {
   const { worker, secrets } = environment.stack;
+  const user = options.user ?? environment.newUser();
   const link = {
     url: `${worker.url}/trpc`,
     headers: {
-      authorization: `Bearer ${options.bearer ?? bearer(secrets.AUTH_JWT_SECRET, environment.newUser())}`,
+      authorization: `Bearer ${options.bearer ?? bearer(secrets.AUTH_JWT_SECRET, user)}`,
       "x-internal-api-key": options.internalKey ?? secrets.INTERNAL_API_SECRET,
     },
   };
@@ -194,6 +213,86 @@ for (const batch of [false, true]) {
     }
   });
 }
+
+/** What an event says, in a word. The compiler knows every type and what comes with it. */
+function told(event: StreamEvent): string | boolean | number {
+  switch (event.streamEventType) {
+    case "cloud.message.queued":
+      return event.data.content;
+    case "cloud.message.sent":
+      return event.data.delivery;
+    case "cloud.message.completed":
+      return event.data.completionData.source;
+    case "cloud.message.failed":
+      return event.data.failure.code;
+    case "cloud.credential.required":
+      return event.data.waitingUntil - event.data.waitingSince;
+    case "kilocode":
+      return typeof event.data;
+    case "autocommit_started":
+      return event.data.messageId;
+    case "autocommit_completed":
+      return event.data.pushed;
+    case "connected":
+      return event.data.latestEventId;
+    case "preparing":
+      return event.data.step;
+    case "cloud.status":
+      return event.data.cloudStatus.type;
+    case "output":
+      return event.data.content;
+    default:
+      return assert.fail(`no such type: ${event satisfies never}`);
+  }
+}
+
+test("the stream's frames are the declared ones", async () => {
+  const user = environment.newUser();
+  const client = typedClient(false, { user });
+  const session = await preparedSession(client);
+  const inSession = { cloudAgentSessionId: session };
+  const follower = await StreamClient.open(environment.stack, user, session);
+  const frames = follower.frames as unknown as StreamEvent[];
+  const ended = (id: string) =>
+    waitFor(`the end of ${id}`, () =>
+      frames.some(
+        (frame) =>
+          (frame.streamEventType === "cloud.message.completed" ||
+            frame.streamEventType === "cloud.message.failed") &&
+          frame.data.messageId === id,
+      ),
+    );
+  const send = (prompt: string, more: object = {}) =>
+    client.sendMessageV2.mutate({ ...inSession, ...AGENT, prompt, ...more });
+
+  await ended((await send("json=1 text=1", { autoCommit: true })).messageId);
+  const { messageId: refusedId } = await send("No.", { gitToken: "refused" });
+  await waitFor("the wait for a token", () =>
+    frames.some((frame) => frame.streamEventType === "cloud.credential.required"),
+  );
+  await client.interruptSession.mutate({ sessionId: session });
+  await ended(refusedId);
+
+  const stored: StoredEventType[] = [];
+  const types = new Set<StreamEventType>();
+  for (const frame of frames) {
+    assert.notEqual(told(frame), undefined, JSON.stringify(frame));
+    types.add(frame.streamEventType);
+    if (frame.eventId > 0) stored.push(frame.streamEventType as StoredEventType);
+  }
+  const volatileTypes: StreamEventType[] = ["connected", "preparing", "cloud.status", "output"];
+  assert.equal(types.size, new Set([...stored, ...volatileTypes]).size);
+  assert.equal(types.size, 12, `${[...types]}`);
+
+  await client.deleteSession.mutate({ sessionId: session });
+  await follower.closed();
+  const gone: StreamErrorCode = "WS_SESSION_NOT_FOUND";
+  const errors = follower.errors as StreamFrame[];
+  assert.deepEqual(
+    errors.map((frame) => "type" in frame && frame.code),
+    [gone],
+  );
+});
 
 test("the compiler refuses calls that the service would refuse", () => {
   const calls = (client: TypedClient) => [

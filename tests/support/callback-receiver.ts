@@ -2,6 +2,7 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { CallbackPayload } from "../../client/index.d.ts";
 import { end, listen, portOf } from "./loopback.ts";
 
 /** A callback as it came. */
@@ -12,15 +13,6 @@ export interface ReceivedCallback {
   body: string;
   /** Milliseconds since 1970. */
   at: number;
-}
-
-/** What a callback's body says, as far as tests read it. */
-export interface CallbackBody {
-  cloudAgentSessionId: string;
-  messageId: string;
-  status: string;
-  idempotencyKey: string;
-  [field: string]: unknown;
 }
 
 /** How to answer: with a status, with a redirect, with a body without end, or not at all. */
@@ -99,8 +91,8 @@ export async function startCallbackReceiver(): Promise<CallbackReceiver> {
 }
 
 /** The body as it was meant. */
-export function bodyOf(callback: ReceivedCallback): CallbackBody {
-  return JSON.parse(callback.body) as CallbackBody;
+export function bodyOf(callback: ReceivedCallback): CallbackPayload {
+  return JSON.parse(callback.body) as CallbackPayload;
 }
 
 /** Whether a callback was signed with that secret. */

@@ -117,6 +117,7 @@ pub enum RuntimeEvent {
 /// Whether what an agent found is within the session's `gateThreshold`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub enum GateResult {
     /// It is.
     Pass,

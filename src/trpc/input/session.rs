@@ -76,9 +76,10 @@ pub struct DeleteSession {
     pub session_id: Id<SessionId>,
 }
 
-/// The body of a request for a ticket of the stream.
+/// The body of `POST /stream-ticket`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields, rename = "TicketRequest"))]
 pub struct IssueTicket {
     /// The session.
     pub cloud_agent_session_id: Id<SessionId>,
