@@ -129,11 +129,10 @@ pub fn parse(raw: RawRequest<'_>) -> Result<Parsed<'_>, CallError> {
 }
 
 fn require_json(content_type: Option<&str>) -> Result<(), CallError> {
-    const JSON: &[u8] = b"application/json";
     let message = match content_type {
         Some(value) => {
-            let start = value.as_bytes().get(..JSON.len());
-            if start.is_some_and(|start| start.eq_ignore_ascii_case(JSON)) {
+            let essence = value.split(';').next().unwrap_or_default();
+            if essence.trim().eq_ignore_ascii_case("application/json") {
                 return Ok(());
             }
             "Unsupported content-type; it must be application/json"

@@ -160,6 +160,7 @@ fn a_mutation_must_be_json_by_its_content_type() {
         Some("text/plain"),
         Some("multipart/form-data; boundary=x"),
         Some("application/octet-stream"),
+        Some("application/jsonp"),
         Some("é"),
     ] {
         assert_eq!(
