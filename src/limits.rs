@@ -91,6 +91,8 @@ pub const TICKET_BYTES_MAX: usize = 4096;
 pub const USED_TICKETS_MAX: u64 = 1000;
 /// Most sockets of a session, those included that were told to close and have not done so.
 pub const SOCKETS_MAX: usize = 16;
+/// How long a connection lasts.
+pub const SOCKET_MILLIS_MAX: u64 = 60 * 60 * 1_000;
 /// What each connection may be sent, whatever the others were.
 pub const SOCKET_BYTES_MIN: u64 = 2 * 1024 * 1024;
 /// What all connections of a session may be sent beyond that, in sum.

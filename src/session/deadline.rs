@@ -57,6 +57,8 @@ deadlines!(
     InterruptOwed = "interrupt_owed",
     /// A batch of messages is to be reported, or the try to report it counts as lost.
     Callback = "callback",
+    /// Those who follow the session have not had everything that is stored, and what sends them the rest may have died.
+    Replay = "replay",
     /// Events may be too old, or the session out of use for too long.
     Retention = "retention",
     /// The session is being deleted.

@@ -102,6 +102,9 @@ pub trait Store {
 
     /// Tells those who follow the session. What is stored they get by themselves, from the commit.
     fn tell(&self, events: &[EventDraft]);
+
+    /// Takes up sending those who follow the session what is stored, where it was left.
+    fn resume_replay(&self);
 }
 
 /// Commits a decision step by step, arms the alarm and logs.
@@ -325,12 +328,16 @@ pub fn wake(store: &impl Store, now: Timestamp, settings: &Settings) -> Result<(
     }
 }
 
-/// What the alarm does after deliveries: old events are swept, and a callback may be due, whose try is then durable.
+/// What the alarm does after deliveries: followers get what they have not had, old events are swept, and a callback may
+/// be due, whose try is then durable.
 ///
 /// # Errors
 /// The store's.
 pub fn next_chores(store: &impl Store, now: Timestamp) -> Result<Option<Attempt>, StoreError> {
     let deadlines = store.deadlines()?;
+    if deadlines.is_due(DeadlineKind::Replay, now) {
+        store.resume_replay();
+    }
     if deadlines.is_due(DeadlineKind::Retention, now)
         && let Some(view) = store.retention_view()?
     {

@@ -4,6 +4,8 @@
 pub const CLAIM_LEASE_MILLIS: u64 = 10 * 60 * 1_000;
 /// From a sign of life of the task that reads events until the alarm reads them itself.
 pub const EVENT_PULL_BACKSTOP_MILLIS: u64 = 10_000;
+/// From the beginning of the task that sends followers what is stored until the alarm takes it for dead.
+pub const REPLAY_BACKSTOP_MILLIS: u64 = 5_000;
 /// The least time between two alarms that find the same work, so that nothing can loop hot.
 pub const FLOOR_DELAY_MILLIS: u64 = 1_000;
 /// How long a runtime may be out of reach before what it was doing counts as lost.

@@ -3,18 +3,22 @@
 use cloud_agent_wire::Timestamp;
 
 use crate::limits::USED_TICKETS_MAX;
+use crate::session::deadline::DeadlineKind;
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::message::MessageRecord;
+use crate::session::step::Write;
 use crate::session::view::Head;
 use crate::stream::error::StreamError;
 use crate::stream::frame::Event;
 use crate::stream::snapshot::{Sources, still_relevant};
 use crate::stream::ticket::Ticket;
+use crate::telemetry::LogEvent;
 
 use super::records::{MESSAGES, head};
 use super::rows::{Row, failed, integer, one, row, run, text};
 use super::store::SqlStore;
+use super::write;
 
 const TABLE: &str = "event";
 
@@ -103,6 +107,23 @@ impl SqlStore {
             }
         });
         Ok(still_relevant(messages))
+    }
+
+    /// Notes when the alarm is to send followers what they have not had; `None` when there is nothing left to send.
+    pub fn owe_replay(&self, at: Option<Timestamp>) {
+        // A decision that is being performed does not know of it, so the alarm's next arming looks here as well.
+        self.followers.owed_at.set(at);
+        if !matches!(self.live_record(), Ok(Some(_))) {
+            return;
+        }
+        let noted = write::apply(self.sql(), &Write::PutDeadline(DeadlineKind::Replay, at));
+        match noted.and_then(|()| self.deadlines()) {
+            Ok(deadlines) => self.arm(&deadlines),
+            Err(error) => self.log(&LogEvent::Fault {
+                place: "replay",
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// Remembers that a ticket opens a socket now.

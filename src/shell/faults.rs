@@ -16,6 +16,8 @@ enum Fault {
     PanicBeforePersist,
     /// Persisting fails, for this request.
     FailPersist,
+    /// Panic when the rest of what is stored is about to be sent to the socket that is opened.
+    PanicInReplay,
 }
 
 thread_local! {
@@ -27,6 +29,7 @@ pub fn arm(request: &Request) -> worker::Result<()> {
     let fault = match request.headers().get(HEADER)?.as_deref() {
         Some("panic-before-persist") => Some(Fault::PanicBeforePersist),
         Some("fail-persist") => Some(Fault::FailPersist),
+        Some("panic-in-replay") => Some(Fault::PanicInReplay),
         _ => None,
     };
     ARMED.set(fault);
@@ -39,16 +42,25 @@ pub fn before_commit(step: &Step) -> Result<(), StoreError> {
         .iter()
         .any(|write| matches!(write, Write::AppendMessage { .. }));
     match ARMED.get() {
-        Some(Fault::PanicBeforePersist) if persists => {
-            ARMED.set(None);
-            #[allow(clippy::panic, reason = "the fault that the test asked for")]
-            {
-                panic!("a test asked for a panic before persisting");
-            }
-        }
+        Some(Fault::PanicBeforePersist) if persists => strike(),
         Some(Fault::FailPersist) if persists => Err(StoreError::Failed(
             "a test asked for this failure".to_owned(),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Strikes when a task is about to send followers what is left.
+pub fn before_round() {
+    if ARMED.get() == Some(Fault::PanicInReplay) {
+        strike();
+    }
+}
+
+fn strike() -> ! {
+    ARMED.set(None);
+    #[allow(clippy::panic, reason = "the fault that the test asked for")]
+    {
+        panic!("a test asked for a panic");
     }
 }

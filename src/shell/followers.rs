@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use cloud_agent_wire::Timestamp;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::worker_sys::DurableObjectState;
 use worker::{Delay, State, WebSocket, WebSocketPair};
@@ -16,6 +17,7 @@ use worker::{Delay, State, WebSocket, WebSocketPair};
 use crate::limits::SOCKETS_MAX;
 use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
+use crate::session::timing::REPLAY_BACKSTOP_MILLIS;
 use crate::session::volatile;
 use crate::stream::connection::{Budget, Connection, OutputMeter, Phase, Round};
 use crate::stream::error::StreamError;
@@ -36,8 +38,12 @@ pub struct Followers {
     state: State,
     /// The store that these are the followers of, for the task that sends on.
     store: RefCell<Weak<SqlStore>>,
-    /// Whether such a task runs.
+    /// How many such tasks have begun; the newest is the one that counts.
+    tasks: Cell<u64>,
+    /// Whether it runs.
     is_sending: Cell<bool>,
+    /// When the alarm takes it for dead: the deadline as it is stored.
+    pub owed_at: Cell<Option<Timestamp>>,
     output: RefCell<OutputMeter>,
 }
 
@@ -55,7 +61,9 @@ impl Followers {
             // The same object of the platform: it has no copies.
             state: State::from(raw.clone().unchecked_into::<DurableObjectState>()),
             store: RefCell::default(),
-            is_sending: Cell::new(false),
+            tasks: Cell::default(),
+            is_sending: Cell::default(),
+            owed_at: Cell::default(),
             output: RefCell::default(),
         }
     }
@@ -66,9 +74,13 @@ impl Followers {
         self.deliver(store);
     }
 
-    /// Whether another socket may be opened.
-    pub fn has_room(&self) -> bool {
-        self.state.get_websockets().len() < SOCKETS_MAX
+    /// Whether another socket may be opened. When there is no room, those whose time is over are told to make some.
+    pub fn has_room(&self, now: Timestamp) -> bool {
+        let has_room = self.state.get_websockets().len() < SOCKETS_MAX;
+        if !has_room {
+            self.current(now);
+        }
+        has_room
     }
 
     /// Takes a new socket on, sends it its first round, and returns the client's end.
@@ -89,25 +101,51 @@ impl Followers {
 
     /// Sends each socket a round of what is stored behind its cursor, and has a task send the rest.
     pub fn deliver(&self, store: &SqlStore) {
-        if self.deliver_round(store) && !self.is_sending.replace(true) {
-            let Some(store) = self.store.borrow().upgrade() else {
-                return self.is_sending.set(false);
-            };
-            self.state.wait_until(async move {
-                loop {
-                    // The sockets' own writing, and everybody else, gets its turn.
-                    Delay::from(Duration::ZERO).await;
-                    if !store.followers.deliver_round(&store) {
-                        return store.followers.is_sending.set(false);
-                    }
-                }
-            });
+        if self.deliver_round(store) && !self.is_sending.get() {
+            self.send_on(store);
         }
+    }
+
+    /// The same when the task has shown no sign of life for too long: another one takes its place.
+    pub fn resume(&self, store: &SqlStore) {
+        if self.deliver_round(store) {
+            self.send_on(store);
+        } else {
+            store.owe_replay(None);
+        }
+    }
+
+    /// Starts a task that sends what is left. Should the object die before it has, the alarm brings it back.
+    fn send_on(&self, store: &SqlStore) {
+        let Some(own) = self.store.borrow().upgrade() else {
+            return;
+        };
+        let task = self.tasks.get() + 1;
+        self.tasks.set(task);
+        self.is_sending.set(true);
+        store.owe_replay(Some(now().plus_millis(REPLAY_BACKSTOP_MILLIS)));
+        self.state.wait_until(async move {
+            let followers = &own.followers;
+            loop {
+                // The sockets' own writing, and everybody else, gets its turn.
+                Delay::from(Duration::ZERO).await;
+                #[cfg(feature = "test-faults")]
+                super::faults::before_round();
+                if followers.tasks.get() != task {
+                    return;
+                }
+                if !followers.deliver_round(&own) {
+                    break;
+                }
+            }
+            followers.is_sending.set(false);
+            own.owe_replay(None);
+        });
     }
 
     /// True when a socket has more to get.
     fn deliver_round(&self, store: &SqlStore) -> bool {
-        let mut followers = self.all();
+        let mut followers = self.current(now());
         let mut budget = budget(&followers);
         let mut is_more = false;
         for follower in followers.iter_mut().filter(|follower| follower.is_open()) {
@@ -122,7 +160,7 @@ impl Followers {
 
     /// Sends volatile events to the sockets that have had everything that is stored.
     pub fn tell(&self, events: &[EventDraft]) {
-        let mut followers = self.all();
+        let mut followers = self.current(now());
         if followers.is_empty() {
             return;
         }
@@ -159,6 +197,7 @@ impl Followers {
 
     /// Closes every socket, since the session is gone.
     pub fn dismiss(&self) {
+        self.owed_at.set(None);
         for mut follower in self.all() {
             if follower.is_open() {
                 follower.send_error(StreamError::SessionNotFound);
@@ -166,6 +205,18 @@ impl Followers {
                 follower.remember();
             }
         }
+    }
+
+    /// The sockets, after those whose time is over were told to connect again.
+    fn current(&self, now: Timestamp) -> Vec<Follower> {
+        let mut followers = self.all();
+        for follower in &mut followers {
+            if follower.is_open() && follower.connection.is_over(now) {
+                follower.end();
+                follower.remember();
+            }
+        }
+        followers
     }
 
     fn all(&self) -> Vec<Follower> {
@@ -248,9 +299,7 @@ impl Follower {
         }
         let frame = event.to_frame(&self.connection.session_id);
         if !budget.take(&mut self.connection, frame.len()) {
-            // Many clients learn of a close only when the platform ends the connection, which it may do seconds later.
-            self.send_error(StreamError::BudgetSpent);
-            self.close(CLOSE_TRY_AGAIN, StreamError::BudgetSpent.message());
+            self.end();
             return 0;
         }
         if self.socket.send_with_str(&frame).is_err() {
@@ -263,6 +312,13 @@ impl Follower {
     fn send_error(&self, error: StreamError) {
         // A socket that takes nothing any more is one that its client has left.
         let _ = self.socket.send_with_str(error.to_frame());
+    }
+
+    /// Asks the client to connect again.
+    fn end(&mut self) {
+        // Many clients learn of a close only when the platform ends the connection, which it may do seconds later.
+        self.send_error(StreamError::BudgetSpent);
+        self.close(CLOSE_TRY_AGAIN, StreamError::BudgetSpent.message());
     }
 
     fn close(&mut self, code: u16, reason: &str) {

@@ -48,11 +48,15 @@ async fn follow_checked(
     }
     // The object checks the ticket again: it alone knows whether it was used.
     let object = ticket.user_id.object_name(&wanted.session_id);
-    Ok(ask_object(&object, query, env).await)
+    let headers = Headers::new();
+    #[cfg(feature = "test-faults")]
+    if let Some(fault) = header(super::faults::HEADER) {
+        let _ = headers.set(super::faults::HEADER, &fault);
+    }
+    Ok(ask_object(&object, query, headers, env).await)
 }
 
-async fn ask_object(name: &str, query: &str, env: &Env) -> Result<Response> {
-    let headers = Headers::new();
+async fn ask_object(name: &str, query: &str, headers: Headers, env: &Env) -> Result<Response> {
     headers.set("upgrade", "websocket")?;
     let mut init = RequestInit::new();
     init.with_headers(headers);
@@ -81,13 +85,14 @@ pub fn open(
     if !is_owner {
         return Err(StreamError::SessionNotFound);
     }
-    if !store.followers.has_room() {
+    let now = now();
+    if !store.followers.has_room(now) {
         return Err(StreamError::TooManySockets);
     }
-    store.use_ticket(&ticket, now())?;
+    store.use_ticket(&ticket, now)?;
     let latest = store.latest_event_id().map_err(|_| StreamError::Internal)?;
     let cursor = wanted.start.cursor(latest.unwrap_or(0));
-    let connection = Connection::new(wanted.session_id, cursor, wanted.filter);
+    let connection = Connection::new(wanted.session_id, now, cursor, wanted.filter);
     store
         .followers
         .accept(store, connection)

@@ -381,12 +381,18 @@ impl Store for SqlStore {
         Ok(())
     }
 
+    /// What followers are owed was noted beside the decision that these deadlines come from.
     fn arm(&self, deadlines: &Deadlines) {
-        self.arm_at(deadlines.next());
+        let owed_at = self.followers.owed_at.get();
+        self.arm_at(deadlines.next().into_iter().chain(owed_at).min());
     }
 
     fn tell(&self, events: &[EventDraft]) {
         self.followers.tell(events);
+    }
+
+    fn resume_replay(&self) {
+        self.followers.resume(self);
     }
 
     fn log(&self, event: &LogEvent) {

@@ -4,14 +4,15 @@
 //! The one thing that a client's end always does by itself is to answer a close. So each connection has a budget: what
 //! it was sent counts against it, and a connection whose budget is spent is closed, whereupon its client connects again
 //! and goes on after the last event that it got. A client that reads is back at once; one that does not read holds no
-//! more memory than its budget.
+//! more memory than its budget. Nor does anything tell a client that has nothing to say from one that is gone without
+//! a word, so no connection lasts longer than its time either.
 
-use cloud_agent_wire::SessionId;
+use cloud_agent_wire::{SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     OUTPUT_BYTES_PER_SECOND_MAX, ROUND_BYTES_MAX, ROUND_ROWS_MAX, SOCKET_BYTES_MIN,
-    SOCKETS_SHARED_BYTES_MAX,
+    SOCKET_MILLIS_MAX, SOCKETS_SHARED_BYTES_MAX,
 };
 
 use super::filter::Filter;
@@ -22,6 +23,8 @@ use super::filter::Filter;
 pub struct Connection {
     /// The session.
     pub session_id: SessionId,
+    /// When it was opened.
+    pub opened_at: Timestamp,
     /// The stored event that everything was sent up to.
     pub cursor: u64,
     /// How far it is.
@@ -48,14 +51,26 @@ pub enum Phase {
 impl Connection {
     /// A connection that was just accepted.
     #[must_use]
-    pub const fn new(session_id: SessionId, cursor: u64, filter: Filter) -> Self {
+    pub const fn new(
+        session_id: SessionId,
+        opened_at: Timestamp,
+        cursor: u64,
+        filter: Filter,
+    ) -> Self {
         Self {
             session_id,
+            opened_at,
             cursor,
             phase: Phase::Replaying,
             sent_bytes: 0,
             filter,
         }
+    }
+
+    /// Whether its time is over: instead of what comes next it is told to connect again.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.millis_since(self.opened_at) >= SOCKET_MILLIS_MAX
     }
 }
 
@@ -145,12 +160,16 @@ impl OutputMeter {
 
 #[cfg(test)]
 mod tests {
+    use cloud_agent_wire::Timestamp;
+
     use super::{Budget, Connection, OutputMeter, Phase, Round};
     use crate::limits::{
         OUTPUT_BYTES_PER_SECOND_MAX, ROUND_BYTES_MAX, ROUND_ROWS_MAX, SOCKET_BYTES_MIN,
-        SOCKETS_MAX, SOCKETS_SHARED_BYTES_MAX,
+        SOCKET_MILLIS_MAX, SOCKETS_MAX, SOCKETS_SHARED_BYTES_MAX,
     };
     use crate::stream::filter::Filter;
+
+    const OPENED_AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn connection(sent_bytes: u64) -> Connection {
         let session = "agent_0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -158,7 +177,7 @@ mod tests {
             .unwrap();
         Connection {
             sent_bytes,
-            ..Connection::new(session, 0, Filter::default())
+            ..Connection::new(session, OPENED_AT, 0, Filter::default())
         }
     }
 
@@ -197,6 +216,19 @@ mod tests {
         assert!(!budget.take(&mut spent, 1));
         assert_eq!((spent, budget.clone()), before);
         assert!(budget.take(&mut connection(0), 1000));
+    }
+
+    #[test]
+    fn a_connection_has_its_time() {
+        let connection = connection(0);
+        for (millis, is_over) in [
+            (0, false),
+            (SOCKET_MILLIS_MAX - 1, false),
+            (SOCKET_MILLIS_MAX, true),
+        ] {
+            let now = OPENED_AT.plus_millis(millis);
+            assert_eq!(connection.is_over(now), is_over, "{millis}");
+        }
     }
 
     #[test]

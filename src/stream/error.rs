@@ -76,7 +76,7 @@ stream_errors!(
     SessionNotFound = 404, "WS_SESSION_NOT_FOUND", "Session not found";
     /// The session has as many sockets as it may.
     TooManySockets = 429, "WS_DUPLICATE_CONNECTION", "Too many connections to this session";
-    /// The connection's budget is spent.
+    /// The connection's budget or its time is spent.
     BudgetSpent = 503, "WS_RECONNECT", "Connect again with fromId";
     /// A fault of this service.
     Internal = 500, "WS_INTERNAL_ERROR", "Internal server error";

@@ -2,12 +2,11 @@
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment, type PreparedSession } from "../support/environment.ts";
 import { GatedAgent } from "../support/gated-agent.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { isForgotten } from "../support/stored.ts";
 
 /** Within this time an interrupt must show. */
 const INTERRUPT_MS = 5_000;
@@ -80,23 +79,14 @@ describe("interrupt and delete", () => {
     const { stack } = environment;
     const prepared = await running();
     const { session } = prepared;
-    const storage = join(stack.folder, "worker");
-    const stored = () =>
-      objectFiles(storage).filter((file) => JSON.stringify(rowsOf(file)).includes(session.id));
-    assert.equal(stored().length, 1);
+    const isGone = () => isForgotten(stack.worker.storage, session.id);
+    assert.equal(isGone(), false);
     const remove = () => session.client.mutation("deleteSession", { sessionId: session.id });
     assert.deepEqual(await remove(), { success: true });
     await assert.rejects(session.view(), /Session not found/);
     await assert.rejects(session.send(), /Session not found/);
     await assert.rejects(session.result(prepared.first), /not found/);
-    await waitFor("the storage to be empty", () => {
-      try {
-        return stored().length === 0;
-      } catch {
-        // A database cannot be read while its owner clears it.
-        return false;
-      }
-    });
+    await waitFor("the storage to be empty", isGone);
     await waitFor("the workspace to be gone", () => !existsSync(stack.workspace(session.id)));
     assert.equal(((await remove()) as { success: boolean }).success, true);
   });

@@ -8,7 +8,9 @@ import type { Session } from "../../scripts/support/session.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment, labelsOf } from "../support/environment.ts";
 import type { GitRepository } from "../support/git-repository.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { printingAgentCommand } from "../support/printing-agent.ts";
+import { fileOf, rowsOf } from "../support/stored.ts";
+import { StreamClient } from "../support/stream.ts";
 
 /** A failing request must not hang; the Worker's own retries are within this. */
 const FAST_MS = 5000;
@@ -19,7 +21,10 @@ let repository: GitRepository;
 let user: string;
 
 before(async () => {
-  environment = await Environment.start({ build: "faults" });
+  environment = await Environment.start({
+    build: "faults",
+    runtime: { AGENT_COMMAND: printingAgentCommand },
+  });
 });
 
 beforeEach(async () => {
@@ -42,10 +47,7 @@ function withFault(fault: string): Session {
 
 /** The rows of this test's session. */
 function rows(): Record<string, unknown[]> {
-  const all = objectFiles(environment.stack.worker.storage).map(rowsOf);
-  const own = all.find(({ session: record }) => JSON.stringify(record).includes(session.id));
-  assert.ok(own, "the session has a file");
-  return own;
+  return rowsOf(fileOf(environment.stack.worker.storage, session.id));
 }
 
 async function failsFast(call: Promise<unknown>): Promise<void> {
@@ -131,4 +133,26 @@ test("other sessions go on after a panic", async () => {
   const { messageId: first } = await other.session.initiate();
   await failsFast(withFault("panic-before-persist").send());
   await other.session.completed(first);
+});
+
+test("a replay goes on by itself after a panic has ended the task that sent it", async () => {
+  const { messageId: id } = await session.send({ prompt: "json=100 bytes=60000" });
+  await session.completed(id, 60_000);
+  const mark = environment.stack.worker.log.lines.length;
+  const fault = { "x-test-fault": "panic-in-replay" };
+  const client = await StreamClient.open(environment.stack, user, session.id, {}, fault);
+  const lines = () => environment.stack.worker.log.lines.slice(mark).join("\n");
+  await waitFor("the panic", () => /panicked at/.test(lines()));
+  assert.ok(!client.types.includes("connected"), "it was cut");
+  // Nobody asks for anything: only the alarm brings the object back.
+  await client.type("connected");
+  const events = rows().event as { id: number }[];
+  assert.deepEqual(
+    client.stored.map(({ eventId }) => eventId),
+    events.map((event) => event.id),
+  );
+  await client.close();
+  await waitFor("nothing to be owed any more", () =>
+    (rows().deadline as { kind: string }[]).every(({ kind }) => kind !== "replay"),
+  );
 });

@@ -6,7 +6,7 @@ import type { Session } from "../../scripts/support/session.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment } from "../support/environment.ts";
 import { printingAgentCommand } from "../support/printing-agent.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { fileOf, rowsOf } from "../support/stored.ts";
 import {
   type Frame,
   StreamClient,
@@ -56,11 +56,7 @@ describe("the stream", () => {
 
   /** What the session has stored, in order. */
   function storedBy(session: Session): StoredRow[] {
-    for (const file of objectFiles(environment.stack.worker.storage)) {
-      const rows = rowsOf(file);
-      if (JSON.stringify(rows.session).includes(session.id)) return rows.event as StoredRow[];
-    }
-    throw new Error("the session has stored nothing");
+    return rowsOf(fileOf(environment.stack.worker.storage, session.id)).event as StoredRow[];
   }
 
   function assertIsStored(frames: readonly Frame[], session: Session): void {

@@ -402,6 +402,9 @@ impl Store for MemoryStore {
         }
     }
 
+    /// It has no followers.
+    fn resume_replay(&self) {}
+
     fn log(&self, event: &LogEvent) {
         if !self.is_dead.get() {
             self.log.borrow_mut().push(event.clone());

@@ -36,6 +36,23 @@ export function rowsOf(file: string): Record<string, unknown[]> {
   }
 }
 
+/** The file of the session's object. */
+export function fileOf(storage: string, sessionId: string): string {
+  const files = objectFiles(storage);
+  const file = files.find((name) => JSON.stringify(rowsOf(name).session).includes(sessionId));
+  if (file === undefined) throw new Error(`${sessionId} has stored nothing`);
+  return file;
+}
+
+/** Whether no object has anything of the session. Not so while one that has is being cleared, and cannot be read. */
+export function isForgotten(storage: string, sessionId: string): boolean {
+  try {
+    return objectFiles(storage).every((file) => !JSON.stringify(rowsOf(file)).includes(sessionId));
+  } catch {
+    return false;
+  }
+}
+
 /** A digest of everything that is stored by every object: equal digests mean that nothing changed. */
 export function digestOf(storage: string): string {
   const hash = createHash("sha256");

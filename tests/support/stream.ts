@@ -132,10 +132,13 @@ export class StreamClient {
     userId: string,
     sessionId: string,
     query: StreamQuery = {},
+    headers: Record<string, string> = {},
   ): Promise<StreamClient> {
     const { ticket } = await ticketFor(stack, userId, sessionId);
     const path = streamPath({ cloudAgentSessionId: sessionId, ticket, ...query });
-    const socket = new WebSocket(`${stack.worker.url.replace(/^http/, "ws")}${path}`);
+    const url = `${stack.worker.url.replace(/^http/, "ws")}${path}`;
+    // Node takes headers in the place of protocols, which its types do not say.
+    const socket = new WebSocket(url, { headers } as unknown as string[]);
     const client = new StreamClient(socket, stack);
     await new Promise<void>((resolve, reject) => {
       socket.addEventListener("open", () => resolve());
