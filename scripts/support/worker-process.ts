@@ -50,6 +50,7 @@ const MARK = "WORKER_PROCESS_MARK";
 export class WorkerProcess {
   readonly log = new LogLines();
   readonly #options: WorkerOptions;
+  #variables: Variables;
   #port: number;
   #miniflare: Miniflare | undefined;
   #mark = "";
@@ -57,6 +58,7 @@ export class WorkerProcess {
 
   private constructor(options: WorkerOptions) {
     this.#options = options;
+    this.#variables = options.variables;
     this.#port = options.port ?? 0;
   }
 
@@ -107,9 +109,10 @@ export class WorkerProcess {
     return this.#miniflare === undefined ? undefined : findProcess(`${MARK}=${this.#mark}`);
   }
 
-  /** Starts it after {@link stop} or {@link kill}. */
-  async start(): Promise<void> {
-    const { build, storage, variables } = this.#options;
+  /** Starts it after {@link stop} or {@link kill}, from now on with these variables in the place of earlier ones. */
+  async start(variables: Variables = {}): Promise<void> {
+    const { build, storage } = this.#options;
+    this.#variables = { ...this.#variables, ...variables };
     if (!existsSync(join(build, "index.js"))) {
       throw new Error(`${build} holds no Worker: run npm run build`);
     }
@@ -127,7 +130,7 @@ export class WorkerProcess {
         { type: "ESModule" as const, path: join(build, "index.js") },
         { type: "CompiledWasm" as const, path: join(build, "index_bg.wasm") },
       ],
-      bindings: { ...configuration.vars, ...variables },
+      bindings: { ...configuration.vars, ...this.#variables },
       serviceBindings: Object.fromEntries(services.map(([name]) => [name, serviceName(name)])),
       durableObjects: { SESSIONS: { className: "CloudAgentSession", useSQLite: true } },
       r2Buckets: [...(this.#options.buckets ?? [])],

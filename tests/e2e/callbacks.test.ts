@@ -16,7 +16,7 @@ import {
 import { findInFiles, findInText, needlesOf } from "../support/canary.ts";
 import { Environment } from "../support/environment.ts";
 import { GatedAgent } from "../support/gated-agent.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { fileOf, rowsOf } from "../support/stored.ts";
 
 const SIGNING_SECRET = randomBytes(32).toString("hex");
 /** A try is given up by the object after ten seconds. */
@@ -82,16 +82,10 @@ describe("callbacks", () => {
     );
   }
 
-  /** The file of a session's object. */
-  function fileOf(session: Session): string {
-    const files = objectFiles(environment.stack.worker.storage);
-    const file = files.find((name) => JSON.stringify(rowsOf(name).session).includes(session.id));
-    if (file === undefined) throw new Error("the session has no file");
-    return file;
-  }
+  const stored = (session: Session): string => fileOf(environment.stack.worker.storage, session.id);
 
   function owed(session: Session): CallbackRow[] {
-    return (rowsOf(fileOf(session)).callback ?? []) as CallbackRow[];
+    return (rowsOf(stored(session)).callback ?? []) as CallbackRow[];
   }
 
   /** Waits until a failed try is noted, and returns its row. */
@@ -113,7 +107,7 @@ describe("callbacks", () => {
 
   /** Lets the time until the next try pass: what is stored is changed while nothing runs. */
   async function passTime(session: Session): Promise<void> {
-    const file = fileOf(session);
+    const file = stored(session);
     await environment.stack.worker.stop();
     const database = new DatabaseSync(file);
     const now = Date.now();
@@ -148,7 +142,7 @@ describe("callbacks", () => {
     assert.equal(result.completionSource, "assistant_message_event");
     assert.deepEqual(result.assistant, { messageId: "msg_a", text: "It is done." });
     assert.equal(result.gateResult, "pass");
-    const events = (rowsOf(fileOf(session)).event ?? []) as { entity: string | null }[];
+    const events = (rowsOf(stored(session)).event ?? []) as { entity: string | null }[];
     assert.equal(events.filter(({ entity }) => entity === "part/msg_a/prt_1").length, 1);
     await settled(session);
     const { messageId: second } = await session.send();
@@ -176,11 +170,13 @@ describe("callbacks", () => {
 
   test("a receiver that fails is asked again by the table, until it recovers", async () => {
     const { session, path } = await reporting();
-    receiver.reply(path, 500, 429);
+    receiver.reply(path, 500, 429, 503, 500);
     const { messageId: id } = await session.initiate();
     for (const [failures, delayMs] of [
       [1, 60_000],
       [2, 120_000],
+      [3, 240_000],
+      [4, 480_000],
     ] as const) {
       const calls = await received(path, failures);
       const { at } = await failed(session, failures);
@@ -189,9 +185,10 @@ describe("callbacks", () => {
       assert.ok(waits <= delayMs + 20_000, `the next try comes after ${waits} ms`);
       await passTime(session);
     }
-    const calls = await received(path, 3);
+    const calls = await received(path, 5);
     await settled(session);
-    assert.equal(receiver.at(path).length, 3);
+    assert.equal(receiver.at(path).length, 5);
+    assert.ok(calls.every((call) => isSigned(call, SIGNING_SECRET)));
     assert.ok(calls.every((call) => bodyOf(call).idempotencyKey === id));
     assert.equal(new Set(calls.map((call) => call.body)).size, 1);
   });
@@ -295,6 +292,24 @@ describe("callbacks", () => {
     const { code, message } = await refusal(call);
     assert.equal(code, "BAD_REQUEST");
     assert.match(message, /callbackTarget/);
+  });
+
+  test("an address that is not allowed any more is not called", async () => {
+    const { session, path } = await reporting();
+    const { worker } = environment.stack;
+    agent.shut();
+    const { messageId: id } = await session.initiate();
+    await agent.started(id);
+    await worker.stop();
+    await worker.start({ DEV_ALLOWED_HOSTS: environment.server.host });
+    agent.open();
+    await session.completed(id);
+    await settled(session);
+    assert.deepEqual(receiver.at(path), []);
+    const given = worker.log.lines.filter((line) => line.includes("callback_given_up"));
+    assert.ok(given.some((line) => line.includes(id) && line.includes("address not allowed")));
+    await worker.stop();
+    await worker.start({ DEV_ALLOWED_HOSTS: `${environment.server.host},${receiver.host}` });
   });
 
   test("a runtime that is lost shows as stale", async () => {
