@@ -185,6 +185,29 @@ async fn a_repeated_delete_removes_what_the_first_had_to_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folders_below_folders_are_removed_however_many_there_are() {
+    // Many more than files may be open.
+    let deep = r#"exec perl -e 'for (1 .. 3000) { mkdir "d" or die; chdir "d" or die; }'"#;
+    let mut scene = Scene::start(deep, &[]).await;
+    scene.runtime.wait_for("complete", 1).await;
+    scene.runtime.limit_open_files(256);
+    assert_eq!(scene.delete().await, StatusCode::NO_CONTENT);
+    assert!(!scene.runtime.session().exists());
+
+    let again = Scene::start(deep, &[]).await;
+    again.runtime.wait_for("complete", 1).await;
+    let (mut runtime, root) = (again.runtime, &again.root);
+    runtime.signal(Signal::KILL).await;
+    let tombstone = runtime.root.join(".tombstones").join(SESSION);
+    std::fs::write(tombstone, "").expect("the folder is there");
+    let mut runtime = Runtime::start(root.path(), &[]).await;
+    runtime.limit_open_files(256);
+    until("it is removed", || !runtime.session().exists()).await;
+    assert_eq!(runtime.signal(Signal::TERM).await, Some(0));
+    assert_eq!(scene.runtime.signal(Signal::TERM).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agents_user_has_no_processes_from_before_a_start() {
     if !rustix::process::geteuid().is_root() {
         // Other users cannot become the agent's; the configuration refuses that.

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use cloud_agent_wire::{Generation, RuntimeEvent, SessionId, TurnState};
 
+use super::registry::remove;
 use super::worker::{shutdown_failure, terminal_state};
 use crate::context::Context;
 use crate::journal::Journal;
 use crate::store::files;
 use crate::store::paths::SessionPaths;
 use crate::store::records::{self, TurnRecord};
-use crate::store::removal::remove_directory;
 use crate::workspace::cold;
 
-/// Clears away half workspaces and deleted sessions, and ends the turns that were not over.
+/// Clears away half workspaces and, in the background, deleted sessions, and ends the turns that were not over.
 ///
 /// # Errors
 /// Those of the file system when the store itself cannot be read. Trouble with one session is logged only.
@@ -31,7 +31,14 @@ pub fn recover(context: &Arc<Context>) -> io::Result<()> {
 fn recover_session(context: &Arc<Context>, id: &SessionId) -> io::Result<()> {
     let paths = context.store.session(id);
     if context.store.is_deleted(id) {
-        return remove_directory(paths.base());
+        let owner = context.owner();
+        // Nobody waits for it, and the agent decided how much there is to remove.
+        std::thread::spawn(move || {
+            if let Err(error) = remove(&paths, owner) {
+                tracing::error!(sessionId = paths.session_id(), error = %error, "a deleted session could not be removed");
+            }
+        });
+        return Ok(());
     }
     context.store.create_session(id)?;
     files::remove_temporaries(paths.base())?;

@@ -119,8 +119,11 @@ impl Registry {
     }
 }
 
-/// Removes a session, its secrets first: the rest may resist.
-fn remove(paths: &SessionPaths, owner: u32) -> io::Result<()> {
+/// Removes a session's files, its secrets first: the rest may resist. Blocks.
+///
+/// # Errors
+/// Those of the file system; everything was tried then.
+pub(super) fn remove(paths: &SessionPaths, owner: u32) -> io::Result<()> {
     let secrets = credential::forget(paths, owner);
     remove_directory(paths.base())?;
     secrets

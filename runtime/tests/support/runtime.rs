@@ -192,6 +192,16 @@ impl Runtime {
         self.log.lock().expect("no holder failed").clone()
     }
 
+    /// Lets the program have only so many files open.
+    pub fn limit_open_files(&self, limit: u64) {
+        let limit = rustix::process::Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
+        rustix::process::prlimit(Some(self.pid()), rustix::process::Resource::Nofile, limit)
+            .expect("it is lower than before");
+    }
+
     /// Sends a signal and waits for the end.
     pub async fn signal(&mut self, signal: rustix::process::Signal) -> Option<i32> {
         self.send(signal);
@@ -200,9 +210,12 @@ impl Runtime {
 
     /// Sends a signal.
     pub fn send(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    fn pid(&self) -> rustix::process::Pid {
         let pid = i32::try_from(self.child.id()).expect("it is a pid");
-        let pid = rustix::process::Pid::from_raw(pid).expect("it is a pid");
-        rustix::process::kill_process(pid, signal).expect("it runs");
+        rustix::process::Pid::from_raw(pid).expect("it is a pid")
     }
 
     /// Waits for the end.
