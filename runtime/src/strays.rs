@@ -1,7 +1,8 @@
 //! Processes that have left their group, or were left behind by an earlier runtime.
 //!
-//! Everything of a session carries its name in the environment. What has cleared its environment as well is found once
-//! its parent has ended, since this process inherits it then.
+//! Everything of a session carries its name in the environment. What has changed its environment as well is found once
+//! its parent has ended, since this process inherits it then, and by its user when agents have one of their own. The
+//! latter does not depend on reading environments, which a process without `CAP_SYS_PTRACE` may not.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -26,8 +27,8 @@ const WAIT: Duration = Duration::from_millis(10);
 static WORK: Mutex<BTreeMap<u64, (String, u64)>> = Mutex::new(BTreeMap::new());
 static NEXT_WORK: AtomicU64 = AtomicU64::new(0);
 
-/// Work of a session that starts processes, while this value lives. What has no name is not killed for one session as
-/// long as it could be another's.
+/// Work of a session that starts processes, while this value lives. What could belong to such work is not killed for
+/// another session.
 pub struct Work(u64);
 
 impl Work {
@@ -50,11 +51,11 @@ fn with_work<T>(look: impl FnOnce(&mut BTreeMap<u64, (String, u64)>) -> T) -> T 
     look(&mut WORK.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// When the oldest work of another session began.
-fn oldest_other(session: &str) -> Option<u64> {
+/// When the oldest work began of the sessions that are meant.
+fn oldest_work(is_meant: impl Fn(&str) -> bool) -> Option<u64> {
     with_work(|work| {
-        let others = work.values().filter(|(other, _)| other != session);
-        others.map(|(_, began)| *began).min()
+        let meant = work.values().filter(|(session, _)| is_meant(session));
+        meant.map(|(_, began)| *began).min()
     })
 }
 
@@ -75,21 +76,27 @@ fn now() -> u64 {
 pub fn kill_leftovers(store: &StoreId, agent: Option<u32>) -> usize {
     let store = marker(STORE_MARKER, store.as_str());
     kill_all(|process, _| {
-        process.carries(&[&store]) || agent.is_some_and(|user| process.is_of(user))
+        process.environment().contains(&store) || agent.is_some_and(|user| process.is_of(user))
     })
 }
 
-/// Kills every process of a session's agent and setup commands, wherever it has gone, and every inherited process that
-/// hides its name and cannot belong to another session.
+/// Kills every process of a session's agent and setup commands, wherever it has gone, and everything that an agent
+/// has left and that cannot belong to the work of another session.
 pub async fn kill_session(context: &Context, paths: &SessionPaths) {
     let store = marker(STORE_MARKER, context.store.id().as_str());
-    let session = marker(SESSION_MARKER, paths.session_id());
-    let oldest_other = oldest_other(paths.session_id());
+    let (own, agent) = (paths.session_id().to_owned(), context.config.agent_uid);
     let work = move || {
-        let is_older = |process: &Process| oldest_other.is_none_or(|began| process.started < began);
         kill_all(|process, is_inherited| {
-            process.carries(&[&store, &session])
-                || (is_inherited && is_older(process) && !process.carries(&[&store]))
+            let environment = process.environment();
+            let is_of_store = environment.contains(&store);
+            let names = |session: &str| {
+                is_of_store && environment.contains(&marker(SESSION_MARKER, session))
+            };
+            if names(&own) {
+                return true;
+            }
+            let is_left = is_inherited || agent.is_some_and(|user| process.is_of(user));
+            is_left && !may_be_of_another(process, is_of_store, names, &own)
         })
     };
     // The work does not fail.
@@ -101,6 +108,19 @@ pub async fn kill_session(context: &Context, paths: &SessionPaths) {
             "killed processes that had left their group"
         );
     }
+}
+
+/// Whether a process could have been started by the work of another session: of one that it names, or of any one when
+/// it does not say whose it is. Work begins before its first process is started, so what was seen before this looks is
+/// no process of work that this does not see.
+fn may_be_of_another(
+    process: &Process,
+    is_of_store: bool,
+    names: impl Fn(&str) -> bool,
+    own: &str,
+) -> bool {
+    let began = oldest_work(|session| session != own && (!is_of_store || names(session)));
+    began.is_some_and(|began| process.started >= began)
 }
 
 /// Children carry the store and the session in their environment, so they are found in every group.
@@ -197,14 +217,14 @@ impl Process {
         })
     }
 
-    fn carries(&self, markers: &[&Vec<u8>]) -> bool {
+    /// The variables of its environment; none when it cannot be read.
+    fn environment(&self) -> HashSet<Vec<u8>> {
         let path = format!("/proc/{}/environ", self.pid.as_raw_nonzero());
         let environment = fs::read(path).unwrap_or_default();
-        markers.iter().all(|marker| {
-            environment
-                .split(|byte| *byte == 0)
-                .any(|pair| pair == marker.as_slice())
-        })
+        environment
+            .split(|byte| *byte == 0)
+            .map(<[u8]>::to_vec)
+            .collect()
     }
 
     /// Whether it runs as this user, really or in effect.

@@ -16,7 +16,7 @@ use support::{Folder, files_with, processes_of, until};
 const ESCAPE: &str = "rm -f stray; setsid sh -c 'while :; do echo stray; date > stray; sleep 0.05; done' & while [ ! -e stray ]; do sleep 0.05; done; echo up";
 
 /// Leaves something that nothing names, neither its group nor its environment, and that holds the agent's pipes.
-const HIDDEN: &str = "echo up; env -i PATH=\"$PATH\" setsid sh -c 'trap \"\" PIPE; echo $$ > $0/hidden; while :; do echo late; sleep 0.05; done' $1 & while [ ! -s $1/hidden ]; do sleep 0.05; done";
+const HIDDEN: &str = "echo up; env -i PATH=\"$PATH\" $KEPT setsid sh -c 'trap \"\" PIPE; echo $$ > $0/hidden; while :; do echo late; sleep 0.05; done' $1 & while [ ! -s $1/hidden ]; do sleep 0.05; done";
 
 struct Scene {
     server: GitServer,
@@ -126,10 +126,15 @@ async fn an_agent_in_the_group_of_its_child_is_interrupted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_ends_although_somebody_unknown_goes_on_printing() {
-    let scene = Scene::start(HIDDEN, &[]).await;
-    let events = scene.runtime.wait_for("complete", 1).await;
-    assert_eq!(types(&events)[..2], ["ready", "output"]);
-    until("the hidden process is gone", || !scene.hidden_runs()).await;
+    // What it keeps of its environment: nothing, the store, or the store and a session that does nothing now.
+    let store = "KEPT=WORKSPACE_RUNTIME_STORE=$WORKSPACE_RUNTIME_STORE";
+    let other = SESSION.replace('0', "1");
+    for kept in [":", store, &format!("{store}\\ SESSION_ID={other}")] {
+        let scene = Scene::start(&format!("{kept}; {HIDDEN}"), &[]).await;
+        let events = scene.runtime.wait_for("complete", 1).await;
+        assert_eq!(types(&events)[..2], ["ready", "output"], "{kept}");
+        until("the hidden process is gone", || !scene.hidden_runs()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
