@@ -1,12 +1,16 @@
-//! Calls whose body comes late, or not at all.
+//! Calls whose body comes late or not at all, and whose caller does not wait for the answer.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
 
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::runtime::{Runtime, SESSION, message};
-use support::{Folder, until};
+use support::git_server::GitServer;
+use support::runtime::{Runtime, SESSION, message, script, workspace};
+use support::{Folder, processes_of, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -76,4 +80,50 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     stream.read_to_string(&mut reply).await.expect("it answers");
     assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
     assert!(reply.contains("did not arrive in time"), "{reply}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_goes_on_without_its_caller_and_a_repeat_waits_for_it() {
+    let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
+    let stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done";
+    let (agent, host) = (script(stubborn, folder.path()), server.host());
+    let env = [("DEV_ALLOWED_HOSTS", &*host), ("AGENT_COMMAND", &*agent)];
+    let runtime = Runtime::start(root.path(), &env).await;
+    let path = format!("/v1/sessions/{SESSION}");
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, &server.issue()))
+        .await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    runtime.wait_for("output", 1).await;
+    let call = runtime
+        .bare(Method::DELETE, &path)
+        .bearer_auth(&runtime.token)
+        .header("x-store-id", &runtime.store)
+        .timeout(Duration::from_millis(300));
+    let error = call.send().await.expect_err("the agent does not end");
+    assert!(error.is_timeout(), "{error}");
+    let (status, _) = runtime.call(Method::DELETE, &path, None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(processes_of(&runtime.store), [""; 0]);
+    assert!(!runtime.session().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attachment_whose_sender_goes_away_leaves_nothing() {
+    let root = Folder::new();
+    let runtime = Runtime::start(root.path(), &[]).await;
+    let name = format!("{}.png", uuid::Uuid::new_v4());
+    let path = format!("/v1/sessions/{SESSION}/attachments/{name}");
+    let mut stream = begin(&runtime, &path, "picture").await;
+    stream.write_all(b"pict").await.expect("it is sent");
+    let temporaries = || {
+        let files = std::fs::read_dir(runtime.session().join("runtime")).expect("it is there");
+        let names = files.flatten().map(|file| file.file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with("temporary-"))
+            .count()
+    };
+    until("it is being written", || temporaries() == 1).await;
+    drop(stream);
+    until("it is gone", || temporaries() == 0).await;
 }

@@ -37,6 +37,16 @@ pub async fn check(
     Ok(next.run(request).await)
 }
 
+/// Runs a call to its end although its caller hangs up, which the object does after two seconds: what a call has begun
+/// must not stop half-way.
+pub async fn run_to_the_end(request: Request, next: Next) -> Result<Response<Body>, Error> {
+    let running = tokio::spawn(next.run(request));
+    running.await.map_err(|error| {
+        tracing::error!(error = %error, "a call failed");
+        Error::new(RuntimeErrorCode::Internal, "the call failed")
+    })
+}
+
 /// Gives a runtime without a token its token.
 pub async fn claim(State(app): State<Arc<App>>, request: Body) -> Result<Response<Body>, Error> {
     let claim: Claim = body::read(request, Bounds::of_a_claim(&app)).await?;

@@ -70,6 +70,7 @@ impl App {
             .route(template::ATTACHMENT, put(attachments::put))
             .route(template::SESSION, delete(handlers::delete_session))
             .method_not_allowed_fallback(errors::no_such_route)
+            .route_layer(middleware::from_fn(access::run_to_the_end))
             .route_layer(middleware::from_fn_with_state(
                 Arc::clone(self),
                 access::check,

@@ -86,7 +86,8 @@ impl Registry {
         Ok(session)
     }
 
-    /// Stops everything of a session and removes it for good. A repeat removes what an earlier try had to leave.
+    /// Stops everything of a session and removes it for good. A repeat waits for the same, and removes what an earlier
+    /// try had to leave.
     ///
     /// # Errors
     /// [`RequestError::Gone`] when it is removed already; [`RequestError::Disk`]: the session stays deleted, and a
@@ -97,11 +98,13 @@ impl Registry {
             return Err(RequestError::Gone);
         }
         self.context.store.bury(id)?;
-        let session = self.open.lock().await.remove(id);
+        // It stays open until nothing of it runs, so that no repeat removes files under it.
+        let session = self.open.lock().await.get(id).cloned();
         if let Some(session) = session {
             session.deleted.store(true, Ordering::Release);
             session.journal.close();
             session.stop().await;
+            self.open.lock().await.remove(id);
         }
         tracing::info!(sessionId = %id, "the session was deleted");
         let owner = self.context.owner();

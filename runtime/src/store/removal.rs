@@ -26,8 +26,11 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
     loop {
         tries += 1;
         match remove_once(path) {
-            Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::NOTEMPTY | Errno::EXIST) if tries < TRIES => std::thread::sleep(WAIT),
+            Err(Errno::NOENT) if fs::symlink_metadata(path).is_err() => return Ok(()),
+            // Somebody writes into it, or removes it as well.
+            Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) if tries < TRIES => {
+                std::thread::sleep(WAIT);
+            }
             result => return Ok(result?),
         }
     }
