@@ -31,9 +31,13 @@ function guarded(handler) {
   });
 }
 
+/** Requests that are to admit messages: their errors say whether to send them again. */
+const ADMISSION = /\/trpc\/.*(sendMessageV2|initiateFromKilocodeSessionV2)/;
+
 /** The reply of a Worker whose instance died: what tRPC clients can read. */
-function internalError() {
+function internalError(url) {
   const data = { code: "INTERNAL_SERVER_ERROR", httpStatus: 500 };
+  if (ADMISSION.test(url)) Object.assign(data, { error: "INTERNAL", retryable: true });
   const error = { message: "Internal server error", code: -32603, data };
   return Response.json({ error }, { status: 500 });
 }
@@ -44,7 +48,7 @@ export default class extends Entrypoint {
       return await guarded(() => super.fetch(request));
     } catch (error) {
       console.error(String(error));
-      return internalError();
+      return internalError(request.url);
     }
   }
 }

@@ -251,7 +251,12 @@ impl Caller<'_> {
             let fault = self.check_files(user_id, &files, in_images).await?;
             command.envelope.attachment_fault = fault;
         }
-        self.ask(procedure.name(), command).await
+        let answer = self.ask(procedure.name(), command).await;
+        if procedure.admits() {
+            answer.map_err(CallError::of_admission)
+        } else {
+            answer
+        }
     }
 
     /// What is wrong with the files that a message names. The object decides what follows from it: of a message that it

@@ -40,6 +40,15 @@ impl CallError {
         }
     }
 
+    /// The same error of a call that was to admit a message: after a fault of this service it may be sent again.
+    #[must_use]
+    pub fn of_admission(mut self) -> Self {
+        if self.key == ErrorKey::InternalServerError {
+            self.admission = Some(AdmissionCode::Internal);
+        }
+        self
+    }
+
     /// A fault of this service; what happened goes to the log only.
     #[must_use]
     pub fn internal() -> Self {

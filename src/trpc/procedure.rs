@@ -77,6 +77,12 @@ macro_rules! procedures {
                 }
             }
 
+            /// Whether it is there to admit a message: its errors then say whether to send it again.
+            #[must_use]
+            pub const fn admits(self) -> bool {
+                matches!(self, Self::SendMessageV2 | Self::InitiateFromKilocodeSessionV2)
+            }
+
             /// What a caller must show.
             #[must_use]
             pub const fn access(self) -> Access {

@@ -56,6 +56,8 @@ async function failsFast(call: Promise<unknown>): Promise<void> {
   const refused = await Promise.race([refusal(call), hang]);
   assert.equal(refused.code, "INTERNAL_SERVER_ERROR");
   assert.equal(refused.httpStatus, 500);
+  assert.equal(refused.error, "INTERNAL");
+  assert.equal(refused.retryable, true);
 }
 
 for (const fault of ["panic-before-persist", "fail-persist"]) {

@@ -39,7 +39,7 @@ after(async () => {
 
 function typedClient(
   batch: boolean,
-  options: { user?: string; bearer?: string; internalKey?: string } = {},
+  options: { user?: string; bearer?: string; internalKey?: string; contentType?: string } = {},
 ) {
   const { worker, secrets } = environment.stack;
   const user = options.user ?? environment.newUser();
@@ -48,6 +48,7 @@ function typedClient(
     headers: {
       authorization: `Bearer ${options.bearer ?? bearer(secrets.AUTH_JWT_SECRET, user)}`,
       "x-internal-api-key": options.internalKey ?? secrets.INTERNAL_API_SECRET,
+      ...(options.contentType !== undefined && { "content-type": options.contentType }),
     },
   };
   return createTRPCClient<AppRouter>({ links: [batch ? httpBatchLink(link) : httpLink(link)] });
@@ -146,6 +147,26 @@ const REFUSALS: Refusal[] = [
       }),
     code: "PAYLOAD_TOO_LARGE",
     httpStatus: 413,
+  },
+  {
+    name: "a query that is called like a mutation",
+    call: (client) => {
+      // The types do not allow it; a client without types does it.
+      const { getSession } = client as unknown as Record<"getSession", TypedClient["health"]> &
+        Record<"getSession", TypedClient["deleteSession"]>;
+      return getSession.mutate({ sessionId: NOBODYS_SESSION });
+    },
+    code: "METHOD_NOT_SUPPORTED",
+    httpStatus: 405,
+  },
+  {
+    name: "a body that is no JSON by its type",
+    call: (_client, session) =>
+      typedClient(false, { contentType: "text/plain" }).deleteSession.mutate({
+        sessionId: session,
+      }),
+    code: "UNSUPPORTED_MEDIA_TYPE",
+    httpStatus: 415,
   },
   {
     name: "a caller without a valid bearer token",
