@@ -6,7 +6,10 @@ import type {
   TRPCQueryProcedure,
 } from "@trpc/server";
 
-/** Why the service refused, where it is more exact than the tRPC code. */
+/**
+ * Why a message was refused. Clients know all of these; those of `SERVICE_UNAVAILABLE` are not answered any more, since
+ * such a failure shows in the result of the admitted message.
+ */
 export type AdmissionCode =
   | "NOT_FOUND"
   | "BAD_REQUEST"
@@ -18,7 +21,7 @@ export type AdmissionCode =
   | "WRAPPER_START_FAILED"
   | "WRAPPER_FINALIZING";
 
-/** The tRPC codes that the service answers. */
+/** The tRPC codes that clients of the service know. */
 export type ErrorCode =
   | "BAD_REQUEST"
   | "UNAUTHORIZED"

@@ -212,11 +212,14 @@ fn router(types: &mut Declarations) -> String {
     write!(
         text,
         r"
-/** Why the service refused, where it is more exact than the tRPC code. */
+/**
+ * Why a message was refused. Clients know all of these; those of `SERVICE_UNAVAILABLE` are not answered any more, since
+ * such a failure shows in the result of the admitted message.
+ */
 export type AdmissionCode =
 {codes};
 
-/** The tRPC codes that the service answers. */
+/** The tRPC codes that clients of the service know. */
 export type ErrorCode =
 {keys};
 

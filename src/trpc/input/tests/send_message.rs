@@ -1,9 +1,11 @@
 use cloud_agent_wire::{Attachments, Finalization, Secret};
 use serde_json::{Value, json};
 
-use super::{MESSAGE, SESSION, UUID, accepted, assert_accepted, assert_refused, refused, with};
+use super::{
+    MESSAGE, SESSION, UUID, accepted, assert_accepted, assert_refused, refused, said, with,
+};
 use crate::session::command::TurnContent;
-use crate::trpc::input::{SendMessage, check_git_token};
+use crate::trpc::input::{SendMessage, check_git_token, decode};
 
 fn flat() -> Value {
     json!({
@@ -26,6 +28,15 @@ fn prompt_of(message: &SendMessage) -> (&str, Option<&Attachments>) {
         } => (prompt, attachments.as_ref()),
         TurnContent::Command { .. } => panic!("must be a prompt"),
     }
+}
+
+#[test]
+fn half_of_a_character_is_no_text() {
+    let whole = flat().to_string();
+    let cut = whole.replace("Fix the test", r"Fix \ud83d");
+    assert_ne!(cut, whole);
+    let issues = decode::<SendMessage>(Some(&cut), &()).unwrap_err();
+    assert!(said(&issues)[0].starts_with(": is not valid JSON"));
 }
 
 #[test]
