@@ -1,6 +1,7 @@
 // The example of a frontend, as its readers would run it: bundled, on workerd, bound to the service.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { build } from "esbuild";
 import { Miniflare } from "miniflare";
@@ -38,6 +39,10 @@ before(async () => {
 after(async () => {
   await frontend?.dispose();
   await environment?.close();
+});
+
+test("the example is short", () => {
+  assert.ok(readFileSync(SOURCE, "utf8").split("\n").length < 80);
 });
 
 test("a frontend prepares, rotates the token with a follow-up, and follows both", async () => {

@@ -141,8 +141,8 @@ test("a replay goes on by itself after a panic has ended the task that sent it",
   const { messageId: id } = await session.send({ prompt: "json=100 bytes=60000" });
   await session.completed(id, 60_000);
   const mark = environment.stack.worker.log.lines.length;
-  const fault = { "x-test-fault": "panic-in-replay" };
-  const client = await StreamClient.open(environment.stack, user, session.id, {}, fault);
+  const headers = { "x-test-fault": "panic-in-replay" };
+  const client = await StreamClient.open(environment.stack, user, session.id, {}, { headers });
   const lines = () => environment.stack.worker.log.lines.slice(mark).join("\n");
   await waitFor("the panic", () => /panicked at/.test(lines()));
   assert.ok(!client.types.includes("connected"), "it was cut");

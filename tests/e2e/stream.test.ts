@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Session } from "../../scripts/support/session.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
+import { Cable } from "../support/cable.ts";
 import { Environment } from "../support/environment.ts";
 import { printingAgentCommand } from "../support/printing-agent.ts";
 import { fileOf, rowsOf } from "../support/stored.ts";
@@ -215,21 +216,30 @@ describe("the stream", () => {
 
   test("cut fifty times while 2,000 events flow, a client has exactly what is stored", async () => {
     const { user, session } = await newSession("json=2000 bytes=100 pause=20");
-    const { messageId } = await session.initiate();
+    const cable = await Cable.to(environment.stack.worker.url);
     const frames: Frame[] = [];
-    const lastId = () => frames.at(-1)?.eventId ?? 0;
+    const followOn = () =>
+      StreamClient.open(
+        environment.stack,
+        user,
+        session.id,
+        { fromId: frames.at(-1)?.eventId ?? 0 },
+        { url: cable.url },
+      );
+    const { messageId } = await session.initiate();
     for (let cut = 1; cut <= 50; cut += 1) {
-      const client = await follow(user, session, { fromId: lastId() });
+      const client = await followOn();
       const wanted = Math.floor(Math.random() * 40);
       await waitFor(
         "some frames",
         () => client.stored.length >= wanted || storedBy(session).length > 2000,
         60_000,
       );
-      await client.close();
+      cable.cut();
+      assert.equal((await client.closed()).code, 1006);
       frames.push(...client.stored);
     }
-    const last = await follow(user, session, { fromId: lastId() });
+    const last = await followOn();
     const ended = () =>
       [...frames, ...last.stored].some(
         ({ streamEventType, data }) =>
@@ -237,6 +247,7 @@ describe("the stream", () => {
       );
     await waitFor("the end", ended, 120_000);
     await last.close();
+    await cable.close();
     frames.push(...last.stored);
     assert.equal(frames.filter((frame) => frame.streamEventType === "kilocode").length, 2000);
     assertIsStored(frames, session);

@@ -1,7 +1,7 @@
 // Servers of a test's own, on loopback.
 
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { Server as HttpServer } from "node:http";
+import type { AddressInfo, Server } from "node:net";
 
 /** Has a server listen on a free port. */
 export async function listen(server: Server): Promise<void> {
@@ -17,7 +17,7 @@ export function portOf(server: Server): number {
 }
 
 /** Breaks all connections of a server and ends it. */
-export async function end(server: Server): Promise<void> {
+export async function end(server: HttpServer): Promise<void> {
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
 }

@@ -126,17 +126,18 @@ export class StreamClient {
     });
   }
 
-  /** Connects with a fresh ticket. */
+  /** Connects with a fresh ticket, to the Worker itself or to where `url` leads. */
   static async open(
     stack: Stack,
     userId: string,
     sessionId: string,
     query: StreamQuery = {},
-    headers: Record<string, string> = {},
+    options: { url?: string; headers?: Record<string, string> } = {},
   ): Promise<StreamClient> {
     const { ticket } = await ticketFor(stack, userId, sessionId);
     const path = streamPath({ cloudAgentSessionId: sessionId, ticket, ...query });
-    const url = `${stack.worker.url.replace(/^http/, "ws")}${path}`;
+    const url = `${(options.url ?? stack.worker.url).replace(/^http/, "ws")}${path}`;
+    const { headers = {} } = options;
     // Node takes headers in the place of protocols, which its types do not say.
     const socket = new WebSocket(url, { headers } as unknown as string[]);
     const client = new StreamClient(socket, stack);
