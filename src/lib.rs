@@ -7,6 +7,7 @@
 //! - [`session`] decides: admission, rotation, delivery. It does no I/O, reads no clock and knows no platform type.
 //! - [`trpc`] and [`auth`] decode and check what clients send, just as purely.
 //! - [`stream`] decides what a socket that follows a session is sent.
+//! - [`container`] decides what the owner of a sandbox's container does next.
 //! - `shell`, compiled for WebAssembly only, decodes, loads, lets `session` decide, commits and performs.
 //! - [`telemetry`] is the shape of every log line.
 #![cfg_attr(
@@ -23,6 +24,7 @@ pub mod auth;
 pub mod callback_request;
 pub mod commands;
 pub mod config;
+pub mod container;
 #[cfg(test)]
 mod declarations;
 pub mod envelope;

@@ -172,6 +172,7 @@ fn the_session_knows_nothing_of_what_is_built_on_it() {
         "crate::trpc",
         "crate::shell",
         "crate::commands",
+        "crate::container",
         "crate::stream",
         "crate::projection",
         "crate::envelope",
