@@ -248,12 +248,13 @@ impl<T: Transport> Delivery<T> {
     /// What a failed call means for the delivery.
     fn fault_of(&self, call: &'static str, fault: &CallFault) -> HandOverFault {
         use RuntimeErrorCode::{
-            Gone, InvalidRequest, PayloadTooLarge, StaleGeneration, StoreChanged,
+            Gone, InvalidRequest, NotReady, PayloadTooLarge, StaleGeneration, StoreChanged,
         };
         self.log_fault(call, fault);
         match fault {
             CallFault::Refused(StoreChanged | StaleGeneration) => HandOverFault::Outdated,
             CallFault::Refused(InvalidRequest | Gone | PayloadTooLarge) => HandOverFault::Refused,
+            CallFault::Refused(NotReady) => HandOverFault::NotYet,
             CallFault::Refused(_) | CallFault::Status(_) | CallFault::Unreachable => {
                 HandOverFault::Unreachable
             }

@@ -49,6 +49,8 @@ error_codes!(
     PayloadTooLarge = 413,
     /// The runtime cannot take it now: shutting down, or out of disk.
     Unavailable = 503,
+    /// The runtime is being started: ask again soon.
+    NotReady = 503,
     /// A fault of the runtime; the log has the details.
     Internal = 500,
 );
