@@ -33,6 +33,8 @@ pub struct Config {
     pub allowed_origins: AllowedOrigins,
     /// Configurable times.
     pub settings: Settings,
+    /// `SLEEP_AFTER_MS`: how long nobody uses a container until it is stopped.
+    pub sleep_after_millis: u64,
 }
 
 /// Where the runtime is: the first of these that is configured.
@@ -42,6 +44,8 @@ pub enum RuntimeBinding {
     Service,
     /// `RUNTIME_URL`: this URL, without a slash at the end.
     Url(String),
+    /// `WORKSPACE`: a container for each session.
+    Container,
 }
 
 /// One sentence that names the setting and what is wrong with it.
@@ -58,6 +62,10 @@ impl std::error::Error for ConfigError {}
 
 /// The binding of a Worker that answers as a runtime does.
 pub const RUNTIME_SERVICE: &str = "RUNTIME";
+/// The binding of the objects that own containers.
+pub const WORKSPACE_CONTAINER: &str = "WORKSPACE";
+/// `SLEEP_AFTER_MS` when it is absent.
+const SLEEP_AFTER_MILLIS: u64 = 10 * 60 * 1_000;
 
 fn missing(name: &str) -> ConfigError {
     ConfigError(format!("{name} is missing"))
@@ -103,6 +111,7 @@ impl Config {
             allowed_origins: AllowedOrigins::parse(&text("WS_ALLOWED_ORIGINS").unwrap_or_default())
                 .map_err(|sentence| ConfigError(format!("WS_ALLOWED_ORIGINS {sentence}")))?,
             settings: settings(text)?,
+            sleep_after_millis: millis(text, "SLEEP_AFTER_MS", SLEEP_AFTER_MILLIS)?,
         })
     }
 }
@@ -115,9 +124,13 @@ fn runtime_binding(
     if is_bound(RUNTIME_SERVICE) {
         return Ok(RuntimeBinding::Service);
     }
-    let url =
-        url.ok_or_else(|| ConfigError("RUNTIME_URL is missing, and RUNTIME is not bound".into()))?;
-    runtime_url(&url, production).map(RuntimeBinding::Url)
+    match url {
+        Some(url) => runtime_url(&url, production).map(RuntimeBinding::Url),
+        None if is_bound(WORKSPACE_CONTAINER) => Ok(RuntimeBinding::Container),
+        None => Err(ConfigError(
+            "RUNTIME_URL is missing, and neither RUNTIME nor WORKSPACE is bound".into(),
+        )),
+    }
 }
 
 /// The runtime's URL. In production secrets must not travel to it in the clear.
@@ -158,13 +171,21 @@ fn allowed_hosts(value: Option<String>, production: bool) -> Result<AllowedHosts
     }
 }
 
-fn settings(text: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
-    let millis = |name: &str, default: u64| match text(name) {
+fn millis(
+    text: impl Fn(&str) -> Option<String>,
+    name: &str,
+    default: u64,
+) -> Result<u64, ConfigError> {
+    match text(name) {
         None => Ok(default),
         Some(value) => value
             .parse()
             .map_err(|_| ConfigError(format!("{name} must be a whole number of milliseconds"))),
-    };
+    }
+}
+
+fn settings(text: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    let millis = |name: &str, default: u64| millis(&text, name, default);
     let defaults = Settings::default();
     Ok(Settings {
         drain_delay_millis: millis("DRAIN_DELAY_MS", defaults.drain_delay_millis)?,
@@ -210,7 +231,8 @@ mod tests {
         let at_url = RuntimeBinding::Url("https://runtime.example".to_owned());
         assert_eq!(runtime(url, &["RUNTIME"]), Ok(RuntimeBinding::Service));
         assert_eq!(runtime(None, &["RUNTIME"]), Ok(RuntimeBinding::Service));
-        assert_eq!(runtime(url, &[]), Ok(at_url));
+        assert_eq!(runtime(url, &["WORKSPACE"]), Ok(at_url));
+        assert_eq!(runtime(None, &["WORKSPACE"]), Ok(RuntimeBinding::Container));
     }
 
     #[test]
@@ -242,7 +264,7 @@ mod tests {
             (&[("RUNTIME_TOKEN", None)], Some("RUNTIME_TOKEN is missing")),
             (
                 &[("RUNTIME_URL", None)],
-                Some("RUNTIME_URL is missing, and RUNTIME is not bound"),
+                Some("RUNTIME_URL is missing, and neither RUNTIME nor WORKSPACE is bound"),
             ),
             (
                 &[("RUNTIME_URL", Some("http://runtime.example"))],
@@ -287,6 +309,10 @@ mod tests {
             (
                 &[("DRAIN_DELAY_MS", Some("soon"))],
                 Some("DRAIN_DELAY_MS must be a whole number of milliseconds"),
+            ),
+            (
+                &[("SLEEP_AFTER_MS", Some("-1"))],
+                Some("SLEEP_AFTER_MS must be a whole number of milliseconds"),
             ),
         ];
         for (changes, expected) in rows {

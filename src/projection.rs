@@ -120,7 +120,8 @@ fn execution(head: &Head, started_at: Timestamp, is_stale: bool) -> Option<Execu
 }
 
 /// The name of the session's sandbox: one for each session, made of the same UUID.
-fn sandbox_id(session_id: &SessionId) -> String {
+#[must_use]
+pub fn sandbox_id(session_id: &SessionId) -> String {
     let uuid = session_id.as_str().trim_start_matches("agent_");
     format!("ses-{}", uuid.replace('-', "").to_ascii_lowercase())
 }

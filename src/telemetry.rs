@@ -197,6 +197,11 @@ pub enum LogEvent {
         /// What happened: a status, or `timeout` or `unreachable`.
         reason: String,
     },
+    /// The owner of a container changed it, or learned that it has changed.
+    ContainerChanged {
+        /// What it is now, such as `started`.
+        change: &'static str,
+    },
     /// Something failed that should not; the text is the program's own.
     Fault {
         /// Where.

@@ -216,7 +216,8 @@ impl Answering<'_> {
 
     fn admit(&self, admitted: std::result::Result<Acknowledgement, CommandError>) -> Answer {
         let acknowledgement = admitted.map_err(|error| commands::call_error(&error, true))?;
-        let session_id = self.store.session_id().ok_or_else(CallError::internal)?;
+        let session_id = self.store.session_id().ok().flatten();
+        let session_id = session_id.ok_or_else(CallError::internal)?;
         json(&projection::acknowledgement(session_id, acknowledgement))
     }
 

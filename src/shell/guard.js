@@ -4,7 +4,10 @@
 // requests would hang until their clients give up. The `worker` crate makes a new instance for the next event; this
 // file fails the events that were under way, at once.
 
-import Entrypoint, { CloudAgentSession as Session } from "worker-module";
+import Entrypoint, {
+  WorkspaceContainer as Container,
+  CloudAgentSession as Session,
+} from "worker-module";
 
 /** Rejects an event that is under way. */
 const underWay = new Set();
@@ -78,5 +81,21 @@ export class CloudAgentSession {
 
   webSocketError(socket, error) {
     return guarded(() => this.#session.webSocketError(socket, error));
+  }
+}
+
+export class WorkspaceContainer {
+  #container;
+
+  constructor(state, env) {
+    this.#container = new Container(state, env);
+  }
+
+  fetch(request) {
+    return guarded(() => this.#container.fetch(request));
+  }
+
+  alarm() {
+    return guarded(() => this.#container.alarm());
   }
 }

@@ -5,6 +5,7 @@ mod bodies;
 mod bucket;
 mod callbacks;
 mod config;
+mod container;
 mod decryption;
 mod delivery;
 mod event_log;

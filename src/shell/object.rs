@@ -183,15 +183,12 @@ impl CloudAgentSession {
 
     /// The alarm's work. Every fault is caught here: the platform's own retries end after six.
     async fn work(&self, store: &Rc<SqlStore>, config: &Rc<Config>) -> Result<()> {
-        let runtime = RuntimeClient::new(Adapter::new(&self.env, config)?);
-        let delivery = Delivery {
-            store: Rc::clone(store),
-            runtime,
-            config: Rc::clone(config),
-            env: self.env.clone(),
-            tokens: Rc::clone(&self.tokens),
+        let worked = match self.delivery(store, config) {
+            Ok(Some(delivery)) => self.work_once(delivery).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         };
-        if let Err(error) = self.work_once(delivery).await {
+        if let Err(error) = worked {
             store.log(&LogEvent::Fault {
                 place: "alarm",
                 reason: error.to_string(),
@@ -199,6 +196,25 @@ impl CloudAgentSession {
             store.arm_at(Some(now().plus_millis(FAULT_DELAY_MILLIS)));
         }
         store.settle_alarm().await
+    }
+
+    /// The session's dealings with its runtime; nothing when there is no session.
+    fn delivery(
+        &self,
+        store: &Rc<SqlStore>,
+        config: &Rc<Config>,
+    ) -> Result<Option<Delivery<Adapter>>> {
+        let session_id = store.session_id().map_err(|error| platform_error(&error))?;
+        let Some(session_id) = session_id else {
+            return Ok(None);
+        };
+        Ok(Some(Delivery {
+            store: Rc::clone(store),
+            runtime: RuntimeClient::new(Adapter::new(&self.env, config, &session_id)?),
+            config: Rc::clone(config),
+            env: self.env.clone(),
+            tokens: Rc::clone(&self.tokens),
+        }))
     }
 
     /// One piece of work. What is left rings the alarm again at once.

@@ -104,9 +104,15 @@ impl SqlStore {
         Ok(())
     }
 
-    /// The session's id, once something of the session was read.
-    pub fn session_id(&self) -> Option<SessionId> {
-        self.session_id.get().cloned()
+    /// The session's id; nothing when there is no session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn session_id(&self) -> Result<Option<SessionId>, StoreError> {
+        match self.session_id.get() {
+            Some(session_id) => Ok(Some(session_id.clone())),
+            None => Ok(self.record()?.map(|record| record.session_id)),
+        }
     }
 
     /// What deliveries need beside the record.

@@ -1,11 +1,13 @@
 //! The ways to a runtime. The configuration chooses one of them.
 
-use cloud_agent_wire::{Secret, routes};
+use cloud_agent_wire::{Secret, SessionId, routes};
 use wasm_bindgen::JsValue;
-use worker::{Env, Fetch, Fetcher, Headers, Request, RequestInit, RequestRedirect, Response};
+use worker::{Env, Fetch, Fetcher, Headers, Request, RequestInit, RequestRedirect, Response, Stub};
 
 use crate::config::{Config, RUNTIME_SERVICE, RuntimeBinding};
+use crate::projection::sandbox_id;
 
+use super::container::sandbox;
 use super::runtime::{Body, Call, CallFault, Transport};
 
 /// What a binding's requests carry as their origin. It resolves to nothing and is not looked at.
@@ -22,17 +24,20 @@ enum Place {
     Service(Fetcher),
     /// Without a slash at the end.
     Url(String),
+    /// The owner of the session's container.
+    Container(Stub),
 }
 
 impl Adapter {
-    /// The way that is configured.
+    /// The way that is configured, for one session: a container belongs to one.
     ///
     /// # Errors
     /// The binding is not what its name says.
-    pub fn new(env: &Env, config: &Config) -> worker::Result<Self> {
+    pub fn new(env: &Env, config: &Config, session_id: &SessionId) -> worker::Result<Self> {
         let place = match &config.runtime {
             RuntimeBinding::Service => Place::Service(env.service(RUNTIME_SERVICE)?),
             RuntimeBinding::Url(base) => Place::Url(base.clone()),
+            RuntimeBinding::Container => Place::Container(sandbox(env, &sandbox_id(session_id))?),
         };
         Ok(Self {
             place,
@@ -68,7 +73,7 @@ impl Adapter {
         init.set_signal(Some(&timeout));
         let origin = match &self.place {
             Place::Url(base) => base,
-            Place::Service(_) => BINDING_ORIGIN,
+            Place::Service(_) | Place::Container(_) => BINDING_ORIGIN,
         };
         let url = format!("{origin}{}", call.path);
         Ok(web_sys::Request::new_with_str_and_init(&url, &init)?.into())
@@ -81,6 +86,7 @@ impl Transport for Adapter {
         match &self.place {
             Place::Url(_) => Fetch::Request(request).send().await,
             Place::Service(service) => service.fetch_request(request).await,
+            Place::Container(owner) => owner.fetch_with_request(request).await,
         }
         .map_err(|_| CallFault::Unreachable)
     }
