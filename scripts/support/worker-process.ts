@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { Log, LogLevel, Miniflare } from "miniflare";
+import * as miniflare from "miniflare";
 import { readWorkerConfiguration, type Variables } from "./configuration.ts";
 import { LogLines } from "./log-lines.ts";
 import { waitFor } from "./wait.ts";
@@ -28,6 +28,20 @@ export interface WorkerOptions {
   handlesSignals?: boolean;
   /** Names of bindings that are R2 buckets; what they store lies beside {@link storage}. */
   buckets?: readonly string[];
+  /** Where containers run; without it there are none. */
+  containers?: Containers;
+}
+
+/** A platform with containers. */
+export interface Containers {
+  /** The miniflare whose workerd runs containers with this engine. */
+  miniflare: typeof miniflare;
+  /** The newest compatibility date that it knows. */
+  compatibilityDate: string;
+  /** The engine's address, such as `unix:///run/engine.sock`. */
+  engine: string;
+  /** The image of every container. */
+  image: string;
 }
 
 /** What is used of an R2 bucket; miniflare's own type of it needs the types of Workers. */
@@ -52,7 +66,7 @@ export class WorkerProcess {
   readonly #options: WorkerOptions;
   #variables: Variables;
   #port: number;
-  #miniflare: Miniflare | undefined;
+  #miniflare: miniflare.Miniflare | undefined;
   #mark = "";
   #onExit: (() => void) | undefined;
 
@@ -111,7 +125,7 @@ export class WorkerProcess {
 
   /** Starts it after {@link stop} or {@link kill}, from now on with these variables in the place of earlier ones. */
   async start(variables: Variables = {}): Promise<void> {
-    const { build, storage } = this.#options;
+    const { build, storage, containers } = this.#options;
     this.#variables = { ...this.#variables, ...variables };
     if (!existsSync(join(build, "index.js"))) {
       throw new Error(`${build} holds no Worker: run npm run build`);
@@ -120,7 +134,8 @@ export class WorkerProcess {
     mkdirSync(storage, { recursive: true });
     this.#mark = randomUUID();
     const removeSignalHandlers = signalHandlersSince();
-    const { compatibilityDate } = configuration;
+    const platform = containers?.miniflare ?? miniflare;
+    const compatibilityDate = containers?.compatibilityDate ?? configuration.compatibilityDate;
     const services = Object.entries(this.#options.services ?? {});
     const worker = {
       name: "cloud-agent-session",
@@ -132,10 +147,14 @@ export class WorkerProcess {
       ],
       bindings: { ...configuration.vars, ...this.#variables },
       serviceBindings: Object.fromEntries(services.map(([name]) => [name, serviceName(name)])),
-      durableObjects: { SESSIONS: { className: "CloudAgentSession", useSQLite: true } },
+      durableObjects: {
+        SESSIONS: { className: "CloudAgentSession", useSQLite: true },
+        ...(containers && { WORKSPACE: containerOwner(containers.image) }),
+      },
       r2Buckets: [...(this.#options.buckets ?? [])],
+      ...(containers && { containerEngine: containers.engine }),
     };
-    const miniflare = new Miniflare({
+    const started = new platform.Miniflare({
       workers: [
         worker,
         ...services.map(([name, { script, variables: bindings }]) => ({
@@ -152,26 +171,26 @@ export class WorkerProcess {
       r2Persist: `${storage}-buckets`,
       cf: false,
       logRequests: false,
-      log: new LineLog(this.log),
+      log: lineLog(platform, this.log),
       unsafeRuntimeEnv: { [MARK]: this.#mark },
       handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
         this.log.attach(stdout, "stdout");
         this.log.attach(stderr, "stderr");
         stdout.once("end", () => {
-          if (this.#miniflare === miniflare) this.#onExit?.();
+          if (this.#miniflare === started) this.#onExit?.();
         });
       },
     });
     if (this.#options.handlesSignals === true) removeSignalHandlers();
     try {
-      this.#port = Number((await miniflare.ready).port);
+      this.#port = Number((await started.ready).port);
     } catch (error) {
-      await miniflare.dispose().catch(() => undefined);
+      await started.dispose().catch(() => undefined);
       throw new Error(
         `the Worker did not start: ${error instanceof Error ? error.message : error}`,
       );
     }
-    this.#miniflare = miniflare;
+    this.#miniflare = started;
   }
 
   /** Takes an object out of memory, as the platform does with one that is idle; its sockets hibernate. */
@@ -185,9 +204,9 @@ export class WorkerProcess {
 
   /** Ends it. */
   async stop(): Promise<void> {
-    const miniflare = this.#miniflare;
+    const stopping = this.#miniflare;
     this.#miniflare = undefined;
-    await miniflare?.dispose();
+    await stopping?.dispose();
   }
 
   /** Ends workerd as a crash does: SIGKILL, whatever it is doing. */
@@ -217,18 +236,21 @@ function signalHandlersSince(): () => void {
   };
 }
 
+/** The objects that own containers. */
+const containerOwner = (imageName: string) => ({
+  className: "WorkspaceContainer",
+  useSQLite: true,
+  container: { imageName },
+});
+
 /** Miniflare's own warnings, as lines of the Worker's log. */
-class LineLog extends Log {
-  readonly #lines: LogLines;
-
-  constructor(lines: LogLines) {
-    super(LogLevel.WARN);
-    this.#lines = lines;
+function lineLog(platform: typeof miniflare, lines: LogLines): miniflare.Log {
+  class LineLog extends platform.Log {
+    override log(message: string): void {
+      lines.append(message, "stderr");
+    }
   }
-
-  override log(message: string): void {
-    this.#lines.append(message, "stderr");
-  }
+  return new LineLog(platform.LogLevel.WARN);
 }
 
 function findProcess(variable: string): number | undefined {

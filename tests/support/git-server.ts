@@ -15,7 +15,7 @@ import {
 } from "./git-misbehaviour.ts";
 import { GitRepository, initializeRepository, type RepositoryOptions } from "./git-repository.ts";
 import { GitTokens, NO_TOKEN } from "./git-tokens.ts";
-import { end, listen, portOf } from "./loopback.ts";
+import { end, LOOPBACK, listen, portOf } from "./loopback.ts";
 
 /** One request. Never holds a token, only its label. */
 export interface RequestRecord {
@@ -39,24 +39,26 @@ export class GitServer {
   readonly tokens = new GitTokens();
   readonly log: RequestRecord[] = [];
   readonly #server: Server;
+  readonly #address: string;
   readonly #root: string;
   readonly #backend: string;
   readonly #repositories = new Map<string, GitRepository>();
   readonly #running = new Set<() => void>();
 
-  constructor(server: Server, root: string) {
+  constructor(server: Server, address: string, root: string) {
     this.#server = server;
+    this.#address = address;
     this.#root = root;
     this.#backend = findHttpBackend();
     server.on("request", (request, response) => void this.#answer(request, response));
   }
 
-  /** `127.0.0.1:PORT`. */
+  /** `ADDRESS:PORT`. */
   get host(): string {
-    return `127.0.0.1:${portOf(this.#server)}`;
+    return `${this.#address}:${portOf(this.#server)}`;
   }
 
-  /** `http://127.0.0.1:PORT`. */
+  /** `http://ADDRESS:PORT`. */
   get url(): string {
     return `http://${this.host}`;
   }
@@ -155,12 +157,15 @@ export class GitServer {
   }
 }
 
-/** Starts a git server on a free loopback port; its repositories live in a temporary folder until `close()`. */
-export async function startGitServer(): Promise<GitServer> {
+/**
+ * Starts a git server on a free port, of loopback unless another address of this machine is given; its repositories
+ * live in a temporary folder until `close()`.
+ */
+export async function startGitServer(address = LOOPBACK): Promise<GitServer> {
   const root = await mkdtemp(join(tmpdir(), "git-server-"));
   const server = createServer();
-  await listen(server);
-  return new GitServer(server, root);
+  await listen(server, address);
+  return new GitServer(server, address, root);
 }
 
 function serviceOf(url: URL): string {

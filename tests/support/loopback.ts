@@ -3,11 +3,14 @@
 import type { Server as HttpServer } from "node:http";
 import type { AddressInfo, Server } from "node:net";
 
+/** The address that this machine alone reaches. */
+export const LOOPBACK = "127.0.0.1";
+
 /** Has a server listen on a free port. */
-export async function listen(server: Server): Promise<void> {
+export async function listen(server: Server, address = LOOPBACK): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
+    server.listen(0, address, resolve);
   });
 }
 
