@@ -1,6 +1,6 @@
 // Runs the tests: everything that continuous integration runs, or one group of it.
 //
-//     node scripts/test.ts [lint | scripts | unit | e2e | deploy] [arguments for the test runner]
+//     node scripts/test.ts [lint | scripts | unit | e2e | container | deploy] [arguments for the test runner]
 //
 // All parts run even when one fails. The last line counts the tests that were executed.
 

@@ -3,14 +3,16 @@
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildRuntime, buildWorker, wasmEnvironment } from "../build.mjs";
+import { setUpContainers } from "../setup/containers.mjs";
 import { projectNode } from "../setup/node-modules.mjs";
 import { projectRoot } from "../setup/paths.mjs";
+import { SetupError } from "../setup/report.mjs";
 import { WASM_TARGET } from "../setup/wasm-rust.mjs";
 import { type Command, runCommand } from "./command.ts";
 import { type Counts, cargoCounts, NO_COUNTS, nodeCounts } from "./counts.ts";
 import { WASM_GZIP_BYTES_MAX, wasmSize } from "./size.ts";
 
-export type Group = "lint" | "scripts" | "unit" | "e2e" | "deploy";
+export type Group = "lint" | "scripts" | "unit" | "e2e" | "container" | "deploy";
 
 export interface Part {
   name: string;
@@ -107,6 +109,32 @@ const sizePart: Part = {
   },
 };
 
+/** What these tests need is set up for them alone. Where a machine cannot have it, they fail and say why. */
+const containerPart: Part = {
+  name: "Tests in real containers",
+  group: "container",
+  hasTests: true,
+  run: async (filters) => {
+    try {
+      await setUpContainers();
+      await buildWorker();
+      await buildRuntime();
+    } catch (error) {
+      if (!(error instanceof SetupError)) throw error;
+      console.error(`setup: ${error.message}`);
+      return { succeeded: false, counts: NO_COUNTS };
+    }
+    return await containerTests.run(filters);
+  },
+};
+
+const containerTests = nodeTests(
+  containerPart.name,
+  containerPart.group,
+  "tests/container/**/*.test.ts",
+  E2E_LIMIT_MS,
+);
+
 function declaresFaults(): boolean {
   const manifest = readFileSync(join(projectRoot, "Cargo.toml"), "utf8");
   return new RegExp(`^${FAULTS} *=`, "m").test(manifest);
@@ -166,6 +194,7 @@ export const PARTS: readonly Part[] = [
   buildPart,
   sizePart,
   nodeTests("End-to-end tests", "e2e", "tests/e2e/**/*.test.ts", E2E_LIMIT_MS),
+  containerPart,
   // The kill test proper, smaller; `npm run torture` has all of it.
   check(
     "Kill test, short",
@@ -181,7 +210,7 @@ export const PARTS: readonly Part[] = [
     "Deployment, dry run",
     () => ({
       program: bin("wrangler"),
-      args: ["deploy", "--dry-run"],
+      args: ["deploy", "--dry-run", "--containers-rollout=none"],
       env: { CI: "true", WRANGLER_SEND_METRICS: "false" },
       limitMs: COMPILE_LIMIT_MS,
     }),
