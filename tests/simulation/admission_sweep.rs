@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use cloud_agent_wire::Timestamp;
 
-use crate::exploration::{Figures, Kind, explore, is_large};
+use crate::exploration::{Kind, explore, is_large};
 use crate::harness::fixtures::{START, after_start, message_id};
 use crate::harness::memory_store::Fault;
 use crate::harness::model::Bearer;
 use crate::harness::world::{Action, Request, World, token_of};
+use crate::page;
 
 /// Tries of the Worker for one request.
 const TRIES: u32 = 2;
@@ -151,6 +152,26 @@ struct Bounds {
     has_repeats: bool,
 }
 
+impl Bounds {
+    fn describe(&self) -> String {
+        let Self {
+            requests,
+            messages,
+            faults,
+            expiries,
+            has_repeats,
+        } = self;
+        let faults_are = if *has_repeats {
+            "deaths or failing writes, repeated answers"
+        } else {
+            "deaths"
+        };
+        format!(
+            "admission: {messages} messages, {requests} requests, 2 tokens, {faults} {faults_are}, {expiries} expiry"
+        )
+    }
+}
+
 fn sweep(bounds: &Bounds) {
     let Bounds {
         requests,
@@ -160,11 +181,9 @@ fn sweep(bounds: &Bounds) {
         has_repeats,
     } = *bounds;
     let started = Instant::now();
-    let mut total = Figures::default();
-    let mut kinds = 0;
+    let mut kinds = vec![];
     for assignment in assignments(requests, messages) {
         for spacing_millis in [1_000, 10_000] {
-            kinds += 1;
             let stamps = (1..).map(|index| after_start(index * spacing_millis));
             let sent = assignment
                 .iter()
@@ -176,19 +195,16 @@ fn sweep(bounds: &Bounds) {
                     tries: 0,
                     is_answered: false,
                 });
-            let kind = Requests {
+            kinds.push(Requests {
                 sent: sent.collect(),
                 faults,
                 expiries,
                 has_repeats,
-            };
-            total = total.and(&explore(after_a_minute, kind));
+            });
         }
     }
-    println!(
-        "admission of {messages} messages, {requests} requests, {faults} faults, {expiries} expiries, {kinds} kinds: {total}, in {:.1?}",
-        started.elapsed()
-    );
+    let figures = explore(after_a_minute, kinds);
+    page::check(&bounds.describe(), &figures, started.elapsed());
 }
 
 /// A session that all stamps of the requests lie behind of.

@@ -13,6 +13,7 @@ use crate::harness::memory_store::Fault;
 use crate::harness::receiver::Reception;
 use crate::harness::runtime::Luck;
 use crate::harness::world::{Action, Request, World};
+use crate::page;
 use crate::settle::rest;
 
 /// What can go wrong in the single step of everything that delivery does.
@@ -141,22 +142,21 @@ impl Kind for Mishaps {
     }
 }
 
-fn sweep(messages: &'static [char], kind: Mishaps) {
-    sweep_from(messages, || World::new(Some(1)), kind);
+fn sweep(messages: &[char], kind: Mishaps) {
+    let rotation = if kind.rotates {
+        "a rotation"
+    } else {
+        "no rotation"
+    };
+    let (messages_len, left) = (messages.len(), kind.left);
+    let name = format!("delivery: {messages_len} messages, {left} mishaps, {rotation}");
+    sweep_from(&name, || with_messages(World::new(Some(1)), messages), kind);
 }
 
-fn sweep_from(
-    messages: &'static [char],
-    start: impl FnOnce() -> World + Send + 'static,
-    kind: Mishaps,
-) {
+fn sweep_from(name: &str, start: impl Fn() -> World + Sync, kind: Mishaps) {
     let started = Instant::now();
-    let figures = explore(|| with_messages(start(), messages), kind);
-    println!(
-        "delivery of {} messages, {kind:?}: {figures}, in {:.1?}",
-        messages.len(),
-        started.elapsed()
-    );
+    let figures = explore(start, vec![kind]);
+    page::check(name, &figures, started.elapsed());
 }
 
 fn with_messages(mut world: World, messages: &[char]) -> World {
@@ -193,9 +193,15 @@ fn every_delivery_of_a_message_with_two_mishaps() {
 
 #[test]
 fn every_report_of_a_message_with_one_mishap() {
+    let left = if is_large() { 2 } else { 1 };
     let kind = Mishaps {
-        left: if is_large() { 2 } else { 1 },
+        left,
         rotates: false,
     };
-    sweep_from(&['a'], || World::with_callback(Some(1)), kind);
+    let start = || with_messages(World::with_callback(Some(1)), &['a']);
+    sweep_from(
+        &format!("report: 1 message with a callback, {left} mishaps"),
+        start,
+        kind,
+    );
 }

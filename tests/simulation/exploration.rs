@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use crate::harness::world::{Action, World};
 
@@ -62,42 +65,46 @@ impl Figures {
     }
 }
 
-impl std::fmt::Display for Figures {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            states,
-            steps,
-            histories,
-            crashes,
-        } = self;
-        write!(
-            formatter,
-            "{histories} histories over {states} states, {steps} steps, {crashes} of them with a death or a failing write"
-        )
-    }
+/// Walks every history of several kinds, as many kinds at a time as the machine has cores.
+pub fn explore<K: Kind + Send>(start: impl Fn() -> World + Sync, kinds: Vec<K>) -> Figures {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = workers.min(kinds.len());
+    let left = Mutex::new(kinds);
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        let mut total = Figures::default();
+        while let Some(kind) = next() {
+            total = total.and(&walk_all(&start(), &kind));
+        }
+        total
+    };
+    thread::scope(|scope| {
+        let started: Vec<_> = (0..workers)
+            .map(|_| {
+                let thread = thread::Builder::new().stack_size(STACK_BYTES);
+                thread
+                    .spawn_scoped(scope, work)
+                    .expect("a thread can be started")
+            })
+            .collect();
+        let joined = started.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        joined.fold(Figures::default(), |total, figures| total.and(&figures))
+    })
 }
 
-/// Walks every history of a kind on a stack that is deep enough.
-pub fn explore<K: Kind + Send + 'static>(
-    start: impl FnOnce() -> World + Send + 'static,
-    kind: K,
-) -> Figures {
-    let walk = move || {
-        let mut exploration = Exploration::default();
-        let histories = exploration.walk(&start(), &kind, &mut vec![]);
-        let histories = histories.unwrap_or_else(|broken| panic!("{broken}"));
-        Figures {
-            histories,
-            ..exploration.figures
-        }
-    };
-    let thread = std::thread::Builder::new()
-        .stack_size(STACK_BYTES)
-        .spawn(walk);
-    let thread = thread.expect("a thread can be started");
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Walks every history of a kind. The caller's stack must be deep enough.
+fn walk_all(start: &World, kind: &impl Kind) -> Figures {
+    let mut exploration = Exploration::default();
+    let histories = exploration.walk(start, kind, &mut vec![]);
+    let histories = histories.unwrap_or_else(|broken| panic!("{broken}"));
+    Figures {
+        histories,
+        ..exploration.figures
+    }
 }
 
 impl Exploration {
