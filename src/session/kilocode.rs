@@ -122,12 +122,19 @@ pub fn part_text(json: &str) -> Option<String> {
         .flatten()
 }
 
-/// Joins the texts of an answer's parts, in order; `None` when there is none. Cut to [`ANSWER_BYTES_MAX`].
-#[must_use]
-pub fn answer_text<'a>(parts: impl IntoIterator<Item = &'a str>) -> Option<String> {
+/// Joins the texts of an answer's parts, in order; `None` when there is none. Cut to [`ANSWER_BYTES_MAX`]: what comes
+/// after is not asked for.
+///
+/// # Errors
+/// The first part's that cannot be had.
+pub fn answer_text<E>(
+    parts: impl IntoIterator<Item = Result<String, E>>,
+) -> Result<Option<String>, E> {
     let mut text = String::new();
-    for part in parts.into_iter().filter_map(part_text) {
-        text.push_str(&part);
+    for part in parts {
+        if let Some(part) = part_text(&part?) {
+            text.push_str(&part);
+        }
         if text.len() > ANSWER_BYTES_MAX {
             let mut end = ANSWER_BYTES_MAX;
             while !text.is_char_boundary(end) {
@@ -138,7 +145,7 @@ pub fn answer_text<'a>(parts: impl IntoIterator<Item = &'a str>) -> Option<Strin
         }
     }
     let trimmed = text.trim();
-    (!trimmed.is_empty()).then(|| trimmed.to_owned())
+    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
 }
 
 /// The names of all parts of an agent's message lie between these two.
@@ -268,16 +275,28 @@ mod tests {
             part("text", " two\\n"),
             r#"{"event":"message.part.delta","properties":{"messageID":"m","partID":"p","delta":"three"}}"#.to_owned(),
         ];
-        let text = answer_text(parts.iter().map(String::as_str));
-        assert_eq!(text.as_deref(), Some("one, two"));
-        assert_eq!(answer_text([part("text", " ").as_str()]), None);
-        assert_eq!(answer_text([]), None);
+        let text = |parts: Vec<String>| answer_text(parts.into_iter().map(Ok::<_, ()>)).unwrap();
+        assert_eq!(text(parts.into()).as_deref(), Some("one, two"));
+        assert_eq!(text(vec![part("text", " ")]), None);
+        assert_eq!(text(vec![]), None);
+    }
+
+    #[test]
+    fn no_more_parts_are_asked_for_than_the_answer_shows() {
+        let whole = part("text", &"a".repeat(ANSWER_BYTES_MAX + 1));
+        let parts = [Ok(whole), Err("another part was read")];
+        let text = answer_text(parts).unwrap().unwrap();
+        assert_eq!(text.len(), ANSWER_BYTES_MAX);
+        let parts = [Ok(part("text", "a")), Err("unreadable")];
+        assert_eq!(answer_text(parts), Err("unreadable"));
     }
 
     #[test]
     fn an_answers_text_is_cut_between_characters() {
         let half = part("text", &"ä".repeat(ANSWER_BYTES_MAX / 3));
-        let text = answer_text([half.as_str(), half.as_str()]).unwrap();
+        let text = answer_text([Ok::<_, ()>(half.clone()), Ok(half)])
+            .unwrap()
+            .unwrap();
         assert_eq!(text.len(), ANSWER_BYTES_MAX);
     }
 

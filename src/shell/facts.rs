@@ -11,7 +11,7 @@ use crate::session::record::{CallbackTargetId, SessionRecord};
 use crate::session::sealing::Sealed;
 
 use super::platform;
-use super::rows::{all, integer, one, text};
+use super::rows::{failed, integer, one, row, text};
 use super::store::SqlStore;
 
 /// Most parts of an answer that are looked at.
@@ -69,15 +69,17 @@ impl SqlStore {
         };
         let (from, to) = kilocode::parts_of(assistant);
         // The newest version of a part that was finished earlier has the lower id.
-        let query = format!(
-            "SELECT payload FROM event WHERE entity >= ? AND entity < ? ORDER BY id
-            LIMIT {ANSWER_PARTS_MAX}"
-        );
-        let parts: Vec<_> = all(self.sql(), &query, vec![text(&from), text(&to)])?
-            .into_iter()
-            .map(|mut row| row.text("event"))
-            .collect::<Result<_, _>>()?;
-        Ok(kilocode::answer_text(parts.iter().map(String::as_str)))
+        let query = "SELECT payload FROM event WHERE entity >= ? AND entity < ? ORDER BY id";
+        let rows = self
+            .sql()
+            .exec(query, vec![text(&from), text(&to)])
+            .map_err(|error| failed(&error))?;
+        // Parts are large: each is read when the one before was looked at and is gone.
+        let parts = rows
+            .raw()
+            .map(|values| row(values)?.text("event"))
+            .take(ANSWER_PARTS_MAX);
+        kilocode::answer_text(parts)
     }
 
     /// Everything that `getSession` shows a part of; `None` when there is no session.
