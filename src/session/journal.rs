@@ -127,6 +127,7 @@ impl Progress<'_> {
                 step: *step,
                 percent: *percent,
             }),
+            RuntimeEvent::Unknown => {}
         }
     }
 

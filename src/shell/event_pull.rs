@@ -3,9 +3,11 @@
 //! The task is not trusted to live. Everything that it takes over is committed together with its cursor, and a
 //! deadline that it moves along has the alarm start another one when it is gone.
 
+use std::time::Duration;
+
 use cloud_agent_wire::{JournalEvent, RuntimeErrorCode, StoreId};
 use futures_util::StreamExt;
-use worker::Response;
+use worker::{Delay, Response};
 
 use crate::ndjson::LineSplitter;
 use crate::session::delivery::{
@@ -23,6 +25,8 @@ use super::runtime::{CallFault, Transport};
 
 /// A read ends early after this many bytes: the next one acknowledges them, which lets the runtime forget them.
 const READ_BYTES_MAX: usize = 1024 * 1024;
+/// The least time between the beginnings of two reads of which the first brought nothing.
+const READ_MILLIS_MIN: u64 = 1_000;
 
 impl<T: Transport> Delivery<T> {
     /// Reads events until no message is being delivered, or reading fails.
@@ -56,34 +60,39 @@ impl<T: Transport> Delivery<T> {
         else {
             return Ok(false);
         };
+        let asked = now();
         let outcome = match self.runtime.events(&session_id, &store_id, after).await {
-            Ok(response) => {
-                self.apply(|view, now, settings| on_pull_answered(view, &store_id, now, settings))?;
-                self.take_over(&store_id, response, is_wanted).await?
-            }
+            Ok(response) => self.take_over(&store_id, response, is_wanted).await?,
             Err(fault) => Err(fault),
         };
         match outcome {
-            Ok(()) => Ok(true),
+            Ok(has_events) => {
+                let took = now().millis_since(asked);
+                if !has_events && took < READ_MILLIS_MIN {
+                    // A read stays open until there is something to read, unless something before the runtime ends it.
+                    Delay::from(Duration::from_millis(READ_MILLIS_MIN - took)).await;
+                }
+                Ok(true)
+            }
             Err(fault) => {
                 self.log_fault("events", &fault);
-                self.recover(&fault).await
+                self.recover(&fault, &store_id).await
             }
         }
     }
 
-    /// Commits the events of a reply as they come.
+    /// Commits the events of a reply as they come. Whether there were any.
     async fn take_over(
         &self,
         store_id: &StoreId,
         mut response: Response,
         is_wanted: &impl Fn() -> bool,
-    ) -> Result<Result<(), CallFault>, StoreError> {
+    ) -> Result<Result<bool, CallFault>, StoreError> {
         let Ok(mut stream) = response.stream() else {
             return Ok(Err(CallFault::Unreachable));
         };
         let mut lines = LineSplitter::default();
-        let mut bytes = 0;
+        let (mut bytes, mut has_events) = (0, false);
         while let Some(chunk) = stream.next().await {
             let Ok(chunk) = chunk else {
                 return Ok(Err(CallFault::Unreachable));
@@ -92,19 +101,29 @@ impl<T: Transport> Delivery<T> {
             let Ok(complete) = lines.push(&chunk) else {
                 return Ok(Err(CallFault::Unreachable));
             };
-            let Some(events) = decode(&complete) else {
-                return Ok(Err(CallFault::Unreachable));
-            };
+            let (events, is_sound) = decode(&complete);
             if !events.is_empty() {
+                has_events = true;
+                self.answered(store_id)?;
                 self.apply(|view, now, settings| {
                     on_events(view, store_id, &events, now, settings)
                 })?;
+            }
+            if !is_sound {
+                return Ok(Err(CallFault::Unreachable));
             }
             if bytes > READ_BYTES_MAX || !is_wanted() || !self.still_delivering()? {
                 break;
             }
         }
-        Ok(Ok(()))
+        self.answered(store_id)?;
+        Ok(Ok(has_events))
+    }
+
+    /// The runtime is in reach: it has told something, or come to the end of a read in good order.
+    fn answered(&self, store_id: &StoreId) -> Result<(), StoreError> {
+        self.apply(|view, now, settings| on_pull_answered(view, store_id, now, settings))
+            .map(|_| ())
     }
 
     fn still_delivering(&self) -> Result<bool, StoreError> {
@@ -115,10 +134,12 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// What a failed read means. True when another can be tried at once.
-    async fn recover(&self, fault: &CallFault) -> Result<bool, StoreError> {
+    async fn recover(&self, fault: &CallFault, asked: &StoreId) -> Result<bool, StoreError> {
         match fault {
             CallFault::Refused(RuntimeErrorCode::StoreChanged) => {
-                if let Ok(health) = self.runtime.health().await {
+                let health = self.runtime.health().await;
+                // Two runtimes behind one address would be asked in turns for ever.
+                if let Some(health) = health.ok().filter(|health| health.store_id != *asked) {
                     self.apply(|view, now, settings| {
                         on_contact(view, &health.store_id, now, settings)
                     })?;
@@ -136,11 +157,14 @@ impl<T: Transport> Delivery<T> {
     }
 }
 
-/// The events of complete lines; `None` when one is not an event.
-fn decode(lines: &[Vec<u8>]) -> Option<Vec<JournalEvent>> {
-    lines
-        .iter()
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).ok())
-        .collect()
+/// The events of complete lines up to the first that is none, and whether all are.
+fn decode(lines: &[Vec<u8>]) -> (Vec<JournalEvent>, bool) {
+    let mut events = Vec::new();
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line) {
+            Ok(event) => events.push(event),
+            Err(_) => return (events, false),
+        }
+    }
+    (events, true)
 }

@@ -112,6 +112,9 @@ pub enum RuntimeEvent {
         /// Why.
         failure: Failure,
     },
+    /// What a newer runtime tells and this version does not know. It is passed over.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Whether what an agent found is within the session's `gateThreshold`.
@@ -158,5 +161,13 @@ mod tests {
             serde_json::to_string(&event).expect("an event serializes"),
             line
         );
+    }
+
+    #[test]
+    fn an_event_that_a_newer_runtime_tells_keeps_its_position() {
+        let line = r#"{"seq":8,"at":1700000000000,"event":{"type":"dreamt","messageId":"m","of":[1]},"more":1}"#;
+        let event: JournalEvent = serde_json::from_str(line).expect("the line is an event");
+        assert!(matches!(event.event, RuntimeEvent::Unknown));
+        assert_eq!(event.seq.get(), 8);
     }
 }
