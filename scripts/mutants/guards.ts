@@ -119,18 +119,10 @@ export const GUARDS: readonly Guard[] = [
     "    let marker = marker.filter(|marker| !GONE || marker.expires_at.is_some());\n    let Some(pointer) = pointer else {",
   ]),
   // Claims.
-  guard(
-    "markers expire",
-    "claim",
-    [
-      "            self.draft.write(Write::AbandonMarkers {",
-      "            if !GONE { self.draft.write(Write::AbandonMarkers {",
-    ],
-    [
-      "                expired_at: self.now,\n            });",
-      "                expired_at: self.now,\n            }); }",
-    ],
-  ),
+  guard("markers expire", "claim", [
+    "            if self.view.has_expired_marker {",
+    "            if !GONE && self.view.has_expired_marker {",
+  ]),
   guard("a row that cannot be read is set aside", "claim", [
     "                self.set_aside(position, &message_id);",
     "                if GONE {\n                    return Work::Rest;\n                }\n                self.set_aside(position, &message_id);",
@@ -176,8 +168,16 @@ export const GUARDS: readonly Guard[] = [
     "        let code = if !GONE && ends_at <= self.now {",
   ]),
   guard("an agent that waits for a credential may be silent", "claim", [
-    "                if self.view.refusal().is_none()",
-    "                if (GONE || self.view.refusal().is_none())",
+    "        let waited_until = self.waited_for_credential_until();",
+    "        let waited_until = self.waited_for_credential_until().filter(|_| !GONE);",
+  ]),
+  guard("the time of an agent that waits for a credential ends", "claim", [
+    "self.now.min(since.plus_millis(wait_millis));",
+    "if GONE { self.now } else { self.now.min(since.plus_millis(wait_millis)) };",
+  ]),
+  guard("a push that is owed keeps nobody from watching the turn", "claim", [
+    "    let work = progress.choose_work();",
+    "    let work = if GONE && progress.owes_push() { Work::Rest } else { progress.choose_work() };",
   ]),
   guard("after an absence events are read before an agent is given up", "claim", [
     "            .is_some_and(|at| at < grace)",
@@ -188,12 +188,20 @@ export const GUARDS: readonly Guard[] = [
     "            && !GONE\n            && self.view.generation() > self.view.link.acknowledged;",
   ]),
   guard("what is owed comes before new deliveries", "claim", [
-    "if self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS {",
-    "if !GONE && self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS {",
+    "        owed.is_some_and(|owed| self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS)",
+    "        owed.is_some_and(|owed| !GONE && self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS)",
   ]),
   guard("an interrupt that is never answered holds the queue for a minute only", "claim", [
-    "            if due {\n                self.set_after(DeadlineKind::InterruptOwed",
-    "            if GONE && !due { return Work::Rest; }\n            if due {\n                self.set_after(DeadlineKind::InterruptOwed",
+    "        let owed = self.view.link.interrupts.first();\n",
+    "        let owed = self.view.link.interrupts.first();\n        if GONE {\n            return owed.is_some();\n        }\n",
+  ]),
+  guard("a runtime that stays away is told less and less often", "claim", [
+    "    if age_millis >= INTERRUPT_MILLIS_MAX {",
+    "    if GONE {\n        return Some(OWED_RETRY_MILLIS);\n    }\n    if age_millis >= INTERRUPT_MILLIS_MAX {",
+  ]),
+  guard("a runtime that comes back is told", "delivery", [
+    "    if !is_told && !progress.view.link.interrupts.is_empty() {",
+    "    if !GONE && !is_told && !progress.view.link.interrupts.is_empty() {",
   ]),
   guard("what is still due rings a second later", "claim", [
     "                self.draft.deadlines.set(kind, Some(floor));",
@@ -221,8 +229,8 @@ export const GUARDS: readonly Guard[] = [
     "            if !GONE {\n                lose_what_ran_elsewhere(&mut progress, store_id);\n            }",
   ]),
   guard("the same store voids nothing", "delivery", [
-    "    let mut progress = Progress::new(view, now, settings);\n    if view.link.store_id.as_ref() != Some(store_id) {",
-    "    let mut progress = Progress::new(view, now, settings);\n    if GONE || view.link.store_id.as_ref() != Some(store_id) {",
+    "    if view.link.store_id.as_ref() == Some(store_id) {\n        is_in_reach(&mut progress);\n    } else {",
+    "    if !GONE && view.link.store_id.as_ref() == Some(store_id) {\n        is_in_reach(&mut progress);\n    } else {",
   ]),
   guard("what was owed to a lost store holds nothing up", "delivery", [
     "    if owed {\n        let now = progress.now;",
@@ -245,8 +253,8 @@ export const GUARDS: readonly Guard[] = [
     "    if GONE || now.millis_since(since) < RUNTIME_LOST_MILLIS {",
   ]),
   guard("reads that succeed begin the minute anew", "delivery", [
-    "    if view.link.store_id.as_ref() == Some(store_id) && view.link.unreachable_since.is_some() {",
-    "    if !GONE && view.link.store_id.as_ref() == Some(store_id) && view.link.unreachable_since.is_some() {",
+    "    if progress.view.link.unreachable_since.is_some() {",
+    "    if !GONE && progress.view.link.unreachable_since.is_some() {",
   ]),
   guard("a journal that was never there says nothing", "delivery", [
     "view.head_message().filter(|message| message.is_taken()) else {",
@@ -287,12 +295,20 @@ export const GUARDS: readonly Guard[] = [
   ]),
   // Failures.
   guard("a retry costs an entry of the table", "progress", [
-    "                history.retries_used += 1;",
-    "                history.retries_used += u32::from(!GONE);",
+    "                history.retries_used = spent + 1;",
+    "                history.retries_used = spent + u32::from(!GONE);",
+  ]),
+  guard("a failure with a table of its own begins it anew", "retry", [
+    "    if has_own_table(failure) && !goes_on {",
+    "    if !GONE && has_own_table(failure) && !goes_on {",
+  ]),
+  guard("a batch is due although the last message has no target", "progress", [
+    "            if self.view.batch.is_some() {",
+    "            if !GONE && self.view.batch.is_some() {",
   ]),
   guard("the budget counts failures, not deliveries", "progress", [
-    "next_delay_millis(&failure, history.retries_used)",
-    "next_delay_millis(&failure, if GONE { u32::try_from(history.submission.get()).unwrap_or(1) - 1 } else { history.retries_used })",
+    "next_delay_millis(&failure, spent)",
+    "next_delay_millis(&failure, if GONE { u32::try_from(history.submission.get()).unwrap_or(1) - 1 } else { spent })",
   ]),
   guard("free returns are bounded", "progress", [
     "        if history.free_returns >= FREE_RETURNS_MAX {",
@@ -307,8 +323,8 @@ export const GUARDS: readonly Guard[] = [
     "|| (!GONE && self.view.refusal().is_some()) {",
   ]),
   guard("a runtime that may have a turn is told to stop it", "progress", [
-    "        if !may_be_out && !message.is_delivered() {",
-    "        if GONE || (!may_be_out && !message.is_delivered()) {",
+    "        if may_be_out || message.is_delivered() {",
+    "        if !GONE && (may_be_out || message.is_delivered()) {",
   ]),
   guard("a runtime that never had a turn is told nothing", "progress", [
     "            .is_some_and(|history| history.may_be_out);",
@@ -316,8 +332,8 @@ export const GUARDS: readonly Guard[] = [
   ]),
   // Ends.
   guard("a deletion forgets the secrets", "ending", [
-    "        draft.write(Write::ForgetSecrets);",
-    "        if !GONE {\n            draft.write(Write::ForgetSecrets);\n        }",
+    "    draft.write(Write::ForgetSecrets);",
+    "    if !GONE {\n        draft.write(Write::ForgetSecrets);\n    }",
   ]),
   guard("what comes from outside changes no session that is being deleted", "engine", [
     "    let view = store.delivery_view(now)?;\n    match view.filter(|view| view.record.deleting_since.is_none()) {",

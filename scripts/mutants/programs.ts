@@ -122,6 +122,8 @@ async function runProgram(
       ...process.env,
       CHANGE: String(how.change),
       SIMULATION_RUNS: RANDOM_HISTORIES,
+      // A change is caught by what it breaks, not by how many states it leads to.
+      SIMULATION_FIGURES: "any",
     },
     stdio: ["ignore", "pipe", "ignore"],
   });

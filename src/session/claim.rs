@@ -18,11 +18,33 @@ use super::progress::{Progress, pre_dispatch};
 use super::step::{Decision, Write};
 use super::timing::{
     CLAIM_LEASE_MILLIS, DELETION_MILLIS_MAX, EVENT_PULL_BACKSTOP_MILLIS, FLOOR_DELAY_MILLIS,
-    OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS, TURN_MILLIS_MAX, WAKE_GRACE_MILLIS,
+    INTERRUPT_MILLIS_MAX, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS, TURN_MILLIS_MAX,
+    WAKE_GRACE_MILLIS,
 };
 use super::view::{DeliveryView, Head};
 
-/// What the alarm does next.
+/// What the alarm does: its work on the queue, and then a call that the runtime is owed.
+///
+/// Neither waits for the other's success: a runtime that never answers what it is owed must not keep the head of the
+/// queue from being watched, and so from being given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// The work on the queue.
+    pub work: Work,
+    /// The call.
+    pub owed: Option<Owed>,
+}
+
+/// A call that the runtime is owed beside deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owed {
+    /// Push the current credential, of this generation.
+    Push(Generation),
+    /// Tell it to stop the turn of this message.
+    Interrupt(MessageId),
+}
+
+/// What the alarm does about the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     /// Nothing until the next deadline.
@@ -36,10 +58,6 @@ pub enum Work {
         /// Whether the task that reads them has shown no sign of life for so long that another is to take its place.
         overdue: bool,
     },
-    /// Push the current credential, of this generation, to the runtime.
-    Push(Generation),
-    /// Tell the runtime to stop the turn of this message.
-    Interrupt(MessageId),
     /// Have the runtime remove the session, then remove it from storage.
     Delete,
     /// Remove the session from storage; the runtime was asked long enough.
@@ -61,13 +79,17 @@ pub struct Claim {
 
 /// Decides what the alarm does. Call it again after [`Work::Again`].
 #[must_use]
-pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<Work> {
+pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<Round> {
     let mut progress = Progress::new(view, now, settings);
     let work = progress.choose_work();
+    let owed = match work {
+        Work::Again | Work::Delete | Work::Erase => None,
+        Work::Rest | Work::Deliver(_) | Work::Pull { .. } => progress.choose_owed(),
+    };
     if work != Work::Again {
         progress.leave_nothing_due();
     }
-    progress.finish(work)
+    progress.finish(Round { work, owed })
 }
 
 /// Brings the reading of events forward when the object was constructed anew while the runtime works.
@@ -94,6 +116,20 @@ pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Deci
     progress.finish(())
 }
 
+/// From a try to tell a runtime to stop a turn until the next one, longer the longer it is owed; `None` when it was
+/// told often enough. What is owed stays noted, and is told to the same store when it answers again.
+const fn interrupt_retry_millis(age_millis: u64) -> Option<u64> {
+    if age_millis >= INTERRUPT_MILLIS_MAX {
+        return None;
+    }
+    let millis = age_millis / 8;
+    Some(if millis > OWED_RETRY_MILLIS {
+        millis
+    } else {
+        OWED_RETRY_MILLIS
+    })
+}
+
 impl Progress<'_> {
     fn choose_work(&mut self) -> Work {
         if let Some(since) = self.view.record.deleting_since {
@@ -105,24 +141,8 @@ impl Progress<'_> {
             return if overdue { Work::Erase } else { Work::Delete };
         }
         self.expire_markers();
-        if let Some(owed) = self.view.link.interrupts.first().cloned() {
-            let due = self
-                .draft
-                .deadlines
-                .is_due(DeadlineKind::InterruptOwed, self.now);
-            if due {
-                self.set_after(DeadlineKind::InterruptOwed, OWED_RETRY_MILLIS);
-                return Work::Interrupt(owed.message_id);
-            }
-            if self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS {
-                // Nothing new is delivered before the runtime has stopped what it was told to stop. One that is lost
-                // does not hold the queue up.
-                return Work::Rest;
-            }
-        }
-        if self.push_is_due() {
-            self.set_after(DeadlineKind::PushOwed, OWED_RETRY_MILLIS);
-            return Work::Push(self.view.generation());
+        if self.waits_for_interrupt() {
+            return Work::Rest;
         }
         match self.view.head.clone() {
             None => {
@@ -134,14 +154,51 @@ impl Progress<'_> {
             Some(Head::Unreadable {
                 position,
                 message_id,
+                is_delivered,
                 callback,
             }) => {
+                if is_delivered {
+                    self.owe_interrupt(&message_id);
+                }
+                self.clear_delivery();
                 self.set_aside(position, &message_id);
                 self.report(position, &message_id, callback);
                 Work::Again
             }
             Some(Head::Message(message)) => self.work_on_head(&message),
         }
+    }
+
+    /// Nothing new is delivered before the runtime has stopped what it was told to stop. One that is lost holds the
+    /// queue up for a minute only.
+    fn waits_for_interrupt(&self) -> bool {
+        let owed = self.view.link.interrupts.first();
+        owed.is_some_and(|owed| self.now.millis_since(owed.since) < RUNTIME_LOST_MILLIS)
+    }
+
+    /// The call whose next try is due: an interrupt before a push, since what is to be stopped needs no credential.
+    fn choose_owed(&mut self) -> Option<Owed> {
+        let due = |progress: &Self, kind| progress.draft.deadlines.is_due(kind, progress.now);
+        if let Some(owed) = self.view.link.interrupts.first().cloned()
+            && due(self, DeadlineKind::InterruptOwed)
+        {
+            let age_millis = self.now.millis_since(owed.since);
+            let next =
+                interrupt_retry_millis(age_millis).map(|millis| self.now.plus_millis(millis));
+            self.draft.deadlines.set(DeadlineKind::InterruptOwed, next);
+            return Some(Owed::Interrupt(owed.message_id));
+        }
+        if !self.owes_push() {
+            self.draft.deadlines.set(DeadlineKind::PushOwed, None);
+            return None;
+        }
+        // A stored moment is that of the next try, which nothing brings forward.
+        let at = self.draft.deadlines.get(DeadlineKind::PushOwed);
+        if at.is_some_and(|at| at > self.now) {
+            return None;
+        }
+        self.set_after(DeadlineKind::PushOwed, OWED_RETRY_MILLIS);
+        Some(Owed::Push(self.view.generation()))
     }
 
     /// Whatever is still due waits for something that has a deadline of its own; ringing for it at once would loop.
@@ -162,34 +219,28 @@ impl Progress<'_> {
             .deadlines
             .is_due(DeadlineKind::MarkerExpiry, self.now)
         {
-            self.draft.write(Write::AbandonMarkers {
-                expired_at: self.now,
-            });
-            self.draft.log(LogEvent::MarkersExpired);
+            if self.view.has_expired_marker {
+                self.draft.write(Write::AbandonMarkers {
+                    expired_at: self.now,
+                });
+                self.draft.log(LogEvent::MarkersExpired);
+            }
             let next = self.view.next_marker_expiry;
             self.draft.deadlines.set(DeadlineKind::MarkerExpiry, next);
         }
     }
 
-    /// Whether the runtime works with an older credential than the current one, and the next try to push is due.
-    fn push_is_due(&mut self) -> bool {
+    /// Whether the runtime works with an older credential than the current one, or with one that was refused.
+    fn owes_push(&self) -> bool {
         let has_turn = self
             .view
             .head_message()
             .is_some_and(MessageRecord::is_taken);
-        let owed = has_turn
+        let is_behind = has_turn
             && self.view.credential.is_some()
             && self.view.record.repository.uses_session_credential()
             && self.view.generation() > self.view.link.acknowledged;
-        if !owed && !self.view.needs_managed_token() {
-            self.draft.deadlines.set(DeadlineKind::PushOwed, None);
-            return false;
-        }
-        self.draft
-            .set_deadline_no_later(DeadlineKind::PushOwed, self.now);
-        self.draft
-            .deadlines
-            .is_due(DeadlineKind::PushOwed, self.now)
+        is_behind || self.view.needs_managed_token()
     }
 
     /// Ends a message whose row cannot be read, so that the queue goes on.
@@ -243,14 +294,11 @@ impl Progress<'_> {
                 Work::Again
             }
             MessageState::Claimed { store_id: None, .. } => self.deliver_again(message),
-            // While the runtime waits for a credential its agent has nothing to show.
             MessageState::Accepted { accepted_at, .. }
-                if self.view.refusal().is_none()
-                    && !self.view.needs_managed_token()
-                    && self
-                        .draft
-                        .deadlines
-                        .is_due(DeadlineKind::TurnWatch, self.now) =>
+                if self
+                    .draft
+                    .deadlines
+                    .is_due(DeadlineKind::TurnWatch, self.now) =>
             {
                 self.watch_turn(message, *accepted_at)
             }
@@ -339,13 +387,7 @@ impl Progress<'_> {
 
     /// An agent that shows nothing for too long, or never ends, is stopped and its message fails.
     fn watch_turn(&mut self, message: &MessageRecord, accepted_at: Timestamp) -> Work {
-        // A runtime that waited for a credential had nothing to show until there was a newer one.
-        let waited_until = self
-            .view
-            .record
-            .refused
-            .and(self.view.credential.as_ref())
-            .map(|credential| credential.updated_at);
+        let waited_until = self.waited_for_credential_until();
         let last_sign = [self.view.link.last_event_at, waited_until]
             .into_iter()
             .flatten()
@@ -364,6 +406,23 @@ impl Progress<'_> {
         };
         self.fail_accepted(message, code);
         Work::Again
+    }
+
+    /// Until when the runtime may have waited for a credential, with nothing to show: the wait has an end, since the
+    /// refused one may also have been pushed beside a turn that goes on with the one before.
+    fn waited_for_credential_until(&self) -> Option<Timestamp> {
+        let wait_millis = self.settings.credential_wait_millis;
+        let ends = |since: Timestamp| self.now.min(since.plus_millis(wait_millis));
+        if let Some(refusal) = self.view.refusal() {
+            return Some(ends(refusal.since));
+        }
+        if self.view.needs_managed_token() {
+            // The refusal is the last that the runtime has told.
+            return self.view.link.last_event_at.map(ends);
+        }
+        let is_newer = self.view.record.refused.is_some();
+        let credential = self.view.credential.as_ref().filter(|_| is_newer);
+        credential.map(|credential| credential.updated_at)
     }
 
     fn pull(&mut self) -> Work {

@@ -81,7 +81,9 @@ pub fn on_contact(
     settings: &Settings,
 ) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
-    if view.link.store_id.as_ref() != Some(store_id) {
+    if view.link.store_id.as_ref() == Some(store_id) {
+        is_in_reach(&mut progress);
+    } else {
         if view.link.store_id.is_some() {
             progress.draft.log(LogEvent::RuntimeReplaced {
                 store_id: store_id.clone(),
@@ -95,10 +97,23 @@ pub fn on_contact(
         if view.link.store_id.is_some() {
             lose_what_ran_elsewhere(&mut progress, store_id);
         }
-    } else if view.link.unreachable_since.is_some() {
-        progress.link().unreachable_since = None;
     }
     progress.finish(())
+}
+
+/// The runtime that was spoken to has answered: what it was told too often in vain is told again.
+fn is_in_reach(progress: &mut Progress<'_>) {
+    if progress.view.link.unreachable_since.is_some() {
+        progress.link().unreachable_since = None;
+    }
+    let is_told = progress
+        .draft
+        .deadlines
+        .get(DeadlineKind::InterruptOwed)
+        .is_some();
+    if !is_told && !progress.view.link.interrupts.is_empty() {
+        progress.set_after(DeadlineKind::InterruptOwed, 0);
+    }
 }
 
 /// What was owed to a runtime that is gone is owed no more, and the queue that waited for it goes on.
@@ -293,8 +308,8 @@ pub fn on_pull_answered(
     settings: &Settings,
 ) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
-    if view.link.store_id.as_ref() == Some(store_id) && view.link.unreachable_since.is_some() {
-        progress.link().unreachable_since = None;
+    if view.link.store_id.as_ref() == Some(store_id) {
+        is_in_reach(&mut progress);
     }
     progress.finish(())
 }

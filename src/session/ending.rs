@@ -35,21 +35,19 @@ fn readable(head: &Head) -> Option<&MessageRecord> {
     }
 }
 
-/// Fences a session off and forgets its secrets; the alarm does the rest. Deleting twice is deleting once.
+/// Fences a live session off and forgets its secrets; the alarm does the rest.
 #[must_use]
 pub fn delete(record: &SessionRecord, stored: &Deadlines, now: Timestamp) -> Decision<()> {
     let mut draft = Draft::new(stored.clone());
-    if record.deleting_since.is_none() {
-        let record = SessionRecord {
-            deleting_since: Some(now),
-            ..record.clone()
-        };
-        draft.write(Write::PutRecord(Box::new(record)));
-        draft.write(Write::ForgetSecrets);
-        for kind in DeadlineKind::ALL.iter().copied() {
-            draft.deadlines.set(kind, None);
-        }
+    let record = SessionRecord {
+        deleting_since: Some(now),
+        ..record.clone()
+    };
+    draft.write(Write::PutRecord(Box::new(record)));
+    draft.write(Write::ForgetSecrets);
+    for kind in DeadlineKind::ALL.iter().copied() {
+        draft.deadlines.set(kind, None);
     }
-    draft.set_deadline_no_later(DeadlineKind::Deletion, now);
+    draft.deadlines.set(DeadlineKind::Deletion, Some(now));
     draft.finish(())
 }

@@ -9,7 +9,7 @@ use crate::telemetry::LogEvent;
 
 use super::admission::{self, Acknowledgement, AdmissionView};
 use super::callback::{self, Answer, Attempt, BatchId, Callback, CallbackView};
-use super::claim::{self, Work};
+use super::claim::{self, Round, Work};
 use super::command::{Arrival, Ingredients, SendMessage, Settings};
 use super::deadline::{DeadlineKind, Deadlines};
 use super::ending;
@@ -255,13 +255,17 @@ pub fn interrupt(
 /// Fences the session off, so that it is gone for every client. The alarm removes what is left.
 ///
 /// # Errors
-/// There is no session, or it could not be changed.
+/// There is no session, or it is being deleted already, or it could not be changed.
 pub fn delete(store: &impl Store, now: Timestamp) -> Result<(), CommandError> {
-    let view = store
-        .delivery_view(now)
+    // It reads no more than it must: whatever else cannot be read of a session must not keep it from being deleted.
+    let record = store
+        .live_record()
         .map_err(|error| unreadable(store, &error))?
         .ok_or(CommandError::SessionNotFound)?;
-    perform(store, ending::delete(&view.record, &view.deadlines, now))
+    let deadlines = store
+        .deadlines()
+        .map_err(|error| unreadable(store, &error))?;
+    perform(store, ending::delete(&record, &deadlines, now))
         .map_err(|_| CommandError::Internal("The session could not be deleted"))
 }
 
@@ -273,7 +277,7 @@ pub fn next_work(
     store: &impl Store,
     now: Timestamp,
     settings: &Settings,
-) -> Result<Option<Work>, StoreError> {
+) -> Result<Option<Round>, StoreError> {
     loop {
         let Some(view) = store.delivery_view(now)? else {
             return Ok(None);
@@ -284,9 +288,9 @@ pub fn next_work(
             // The alarm that rang is gone, and performing arms one only for what it wrote.
             store.arm(&decision.deadlines);
         }
-        match perform(store, decision)? {
-            Work::Again => {}
-            work => return Ok(Some(work)),
+        let round = perform(store, decision)?;
+        if round.work != Work::Again {
+            return Ok(Some(round));
         }
     }
 }

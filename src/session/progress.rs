@@ -12,7 +12,7 @@ use super::deadline::DeadlineKind;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState, QueuePosition};
 use super::record::{CallbackTargetId, OwedInterrupt, Refusal, RuntimeLink};
-use super::retry::{failure_policy, next_delay_millis};
+use super::retry::{failure_policy, next_delay_millis, retries_spent};
 use super::step::{Decision, Draft, Write};
 use super::timing::{FLOOR_DELAY_MILLIS, MANAGED_REFUSAL_DELAY_MILLIS};
 use super::view::{DeliveryView, Head};
@@ -171,9 +171,12 @@ impl<'a> Progress<'a> {
 
     /// Tries again when the table says so, and else ends the message.
     fn charge(&mut self, message: &MessageRecord, mut history: DeliveryHistory, failure: Failure) {
-        match next_delay_millis(&failure, history.retries_used) {
+        let previous = message.state.history();
+        let previous = previous.and_then(|history| history.last_failure.as_ref());
+        let spent = retries_spent(&failure, previous, history.retries_used);
+        match next_delay_millis(&failure, spent) {
             Some(delay_millis) => {
-                history.retries_used += 1;
+                history.retries_used = spent + 1;
                 self.queue_again(message, history, delay_millis);
             }
             None => self.fail(message, failure),
@@ -306,11 +309,15 @@ impl<'a> Progress<'a> {
             .state
             .history()
             .is_some_and(|history| history.may_be_out);
-        if !may_be_out && !message.is_delivered() {
-            return;
+        if may_be_out || message.is_delivered() {
+            self.owe_interrupt(message.message_id());
         }
+    }
+
+    /// Owes the runtime word that a turn is to be stopped.
+    pub(super) fn owe_interrupt(&mut self, message_id: &MessageId) {
         let owed = OwedInterrupt {
-            message_id: message.message_id().clone(),
+            message_id: message_id.clone(),
             since: self.now,
         };
         let interrupts = &mut self.link().interrupts;
@@ -330,7 +337,13 @@ impl<'a> Progress<'a> {
         message_id: &MessageId,
         target: Option<CallbackTargetId>,
     ) {
+        let now = self.now;
         let Some(target) = target else {
+            // The session may be idle now, which is when the batch of those that ended before is due.
+            if self.view.batch.is_some() {
+                self.draft
+                    .set_deadline_no_later(DeadlineKind::Callback, now);
+            }
             return;
         };
         let candidate = Callback {
@@ -343,7 +356,6 @@ impl<'a> Progress<'a> {
         let batch = callback::with_candidate(self.view.batch.as_ref(), candidate);
         self.draft.write(Write::PutCallback(batch.clone()));
         self.view.batch = Some(batch);
-        let now = self.now;
         self.draft
             .set_deadline_no_later(DeadlineKind::Callback, now);
     }
@@ -379,7 +391,7 @@ impl<'a> Progress<'a> {
     }
 
     /// No delivery is under way any more.
-    fn clear_delivery(&mut self) {
+    pub(super) fn clear_delivery(&mut self) {
         self.clear_delivery_deadlines();
         if self.view.link.preparing.is_some() {
             self.link().preparing = None;

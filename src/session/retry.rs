@@ -106,6 +106,24 @@ const fn code_policy(code: FailureCode) -> FailurePolicy {
     }
 }
 
+/// Whether a kind of failure has a table of its own, that of something which takes its time to come back.
+fn has_own_table(failure: &Failure) -> bool {
+    let delays = failure_policy(failure.code, failure.subtype).retry_delays_seconds;
+    ![ONCE_SOON, NEVER].contains(&delays)
+}
+
+/// How many entries of the table of `failure` were spent, after `previous`: a failure with a table of its own begins it
+/// anew after one that has none, and goes on with it after another of its kind, so that two that take turns end as well.
+#[must_use]
+pub fn retries_spent(failure: &Failure, previous: Option<&Failure>, retries_used: u32) -> u32 {
+    let goes_on = previous.is_some_and(has_own_table);
+    if has_own_table(failure) && !goes_on {
+        0
+    } else {
+        retries_used
+    }
+}
+
 /// Milliseconds until the delivery is tried again; `None` when the table has no entry left.
 #[must_use]
 pub fn next_delay_millis(failure: &Failure, retries_used: u32) -> Option<u64> {

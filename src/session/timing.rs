@@ -12,6 +12,8 @@ pub const FLOOR_DELAY_MILLIS: u64 = 1_000;
 pub const RUNTIME_LOST_MILLIS: u64 = 60_000;
 /// From a call to the runtime that is owed and failed until the next try.
 pub const OWED_RETRY_MILLIS: u64 = 2_000;
+/// How long a runtime that does not answer is told to stop a turn. One that comes back later is told then.
+pub const INTERRUPT_MILLIS_MAX: u64 = 60 * 60 * 1_000;
 /// From a managed token that the remote refused before the agent's start until the next delivery.
 pub const MANAGED_REFUSAL_DELAY_MILLIS: u64 = 2_000;
 /// From a managed token that was refused again until the service is asked for another one.

@@ -21,6 +21,8 @@ pub struct DeliveryView {
     pub batch: Option<Callback>,
     /// What is known about the runtime.
     pub link: RuntimeLink,
+    /// Whether the time of a marker is over.
+    pub has_expired_marker: bool,
     /// When the next open marker expires, after those that have by now.
     pub next_marker_expiry: Option<Timestamp>,
     /// The stored deadlines.
@@ -28,6 +30,25 @@ pub struct DeliveryView {
 }
 
 impl DeliveryView {
+    /// What counts of a session that is being deleted.
+    #[must_use]
+    pub const fn of_deleted(
+        record: SessionRecord,
+        link: RuntimeLink,
+        deadlines: Deadlines,
+    ) -> Self {
+        Self {
+            record,
+            credential: None,
+            head: None,
+            batch: None,
+            link,
+            has_expired_marker: false,
+            next_marker_expiry: None,
+            deadlines,
+        }
+    }
+
     /// The generation of the current credential, the session's own or the last one that was resolved; 0 when there is
     /// none.
     #[must_use]
@@ -66,6 +87,8 @@ pub enum Head {
         position: QueuePosition,
         /// Its id.
         message_id: MessageId,
+        /// Whether a delivery of it is under way, so that a runtime may have it.
+        is_delivered: bool,
         /// Where it is reported to when it has ended.
         callback: Option<CallbackTargetId>,
     },

@@ -12,7 +12,7 @@ use worker::{
 use crate::config::Config;
 use crate::envelope::{Envelope, VERSION};
 use crate::session::attachment::attachments;
-use crate::session::claim::{Claim, Work};
+use crate::session::claim::{Claim, Owed, Round, Work};
 use crate::session::engine::{self, Store};
 use crate::session::error::StoreError;
 use crate::stream::error::StreamError;
@@ -136,7 +136,11 @@ impl CloudAgentSession {
         let settings = config(&self.env)
             .map(|config| config.settings)
             .unwrap_or_default();
-        engine::wake(&*store, now(), &settings)?;
+        if let Err(error) = engine::wake(&*store, now(), &settings) {
+            // A row that cannot be read must not keep the session from what does not need it, such as its deletion.
+            worker::console_error!("{}", fault_line("wake", &error));
+            store.arm_at(Some(now().plus_millis(FAULT_DELAY_MILLIS)));
+        }
         *self.store.borrow_mut() = Some(Rc::clone(&store));
         store.followers.attach(&store);
         Ok(store)
@@ -183,12 +187,7 @@ impl CloudAgentSession {
 
     /// The alarm's work. Every fault is caught here: the platform's own retries end after six.
     async fn work(&self, store: &Rc<SqlStore>, config: &Rc<Config>) -> Result<()> {
-        let worked = match self.delivery(store, config) {
-            Ok(Some(delivery)) => self.work_once(delivery).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = worked {
+        if let Err(error) = self.work_once(store, config).await {
             store.log(&LogEvent::Fault {
                 place: "alarm",
                 reason: error.to_string(),
@@ -198,69 +197,92 @@ impl CloudAgentSession {
         store.settle_alarm().await
     }
 
-    /// The session's dealings with its runtime; nothing when there is no session.
-    fn delivery(
+    /// One round. What is left rings the alarm again at once.
+    async fn work_once(&self, store: &Rc<SqlStore>, config: &Rc<Config>) -> Result<()> {
+        let round = engine::next_work(&**store, now(), &config.settings)
+            .map_err(|error| platform_error(&error))?;
+        let chores = engine::next_chores(&**store, now());
+        // What was decided is durable, and the alarm armed for the case that this handler dies.
+        store.settle_alarm().await?;
+        // Chores that fail must not keep the queue waiting.
+        if let Ok(Some(attempt)) = &chores {
+            let sender = Sender {
+                store: Rc::clone(store),
+                config: Rc::clone(config),
+            };
+            self.state.wait_until(sender.send(attempt.clone()));
+        }
+        if let Some(Round { work, owed }) = round {
+            self.work_on_queue(store, config, work).await?;
+            if let Some(owed) = owed {
+                self.call_what_is_owed(store, config, owed).await?;
+            }
+        }
+        chores.map(|_| ()).map_err(|error| platform_error(&error))
+    }
+
+    async fn work_on_queue(
         &self,
         store: &Rc<SqlStore>,
         config: &Rc<Config>,
-    ) -> Result<Option<Delivery<Adapter>>> {
+        work: Work,
+    ) -> Result<()> {
+        match work {
+            Work::Rest | Work::Again => Ok(()),
+            Work::Erase => store.erase().await,
+            Work::Pull { overdue } => {
+                self.follow_events(self.delivery(store, config)?, overdue);
+                Ok(())
+            }
+            Work::Deliver(claim) if attachments(&claim.intent).is_some() => {
+                self.hand_over_with_files(self.delivery(store, config)?, claim);
+                Ok(())
+            }
+            Work::Deliver(claim) => {
+                let delivery = self.delivery(store, config)?;
+                let taken = delivery.hand_over(&claim).await;
+                if taken.map_err(|error| platform_error(&error))? {
+                    self.follow_events(delivery, false);
+                }
+                Ok(())
+            }
+            Work::Delete => {
+                let removed = self.delivery(store, config)?.delete_remote().await;
+                if removed.map_err(|error| platform_error(&error))? {
+                    return store.erase().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn call_what_is_owed(
+        &self,
+        store: &Rc<SqlStore>,
+        config: &Rc<Config>,
+        owed: Owed,
+    ) -> Result<()> {
+        let delivery = self.delivery(store, config)?;
+        match owed {
+            Owed::Push(generation) => delivery.push_credential(generation).await,
+            Owed::Interrupt(message_id) => delivery.interrupt_turn(&message_id).await,
+        }
+        .map_err(|error| platform_error(&error))
+    }
+
+    /// The session's dealings with its runtime.
+    fn delivery(&self, store: &Rc<SqlStore>, config: &Rc<Config>) -> Result<Delivery<Adapter>> {
         let session_id = store.session_id().map_err(|error| platform_error(&error))?;
-        let Some(session_id) = session_id else {
-            return Ok(None);
-        };
-        Ok(Some(Delivery {
+        // There is work, so there is a session.
+        let session_id =
+            session_id.ok_or_else(|| platform_error(&StoreError::Unreadable("session")))?;
+        Ok(Delivery {
             store: Rc::clone(store),
             runtime: RuntimeClient::new(Adapter::new(&self.env, config, &session_id)?),
             config: Rc::clone(config),
             env: self.env.clone(),
             tokens: Rc::clone(&self.tokens),
-        }))
-    }
-
-    /// One piece of work. What is left rings the alarm again at once.
-    async fn work_once(&self, delivery: Delivery<Adapter>) -> Result<()> {
-        let store = &delivery.store;
-        let work = engine::next_work(&**store, now(), &delivery.config.settings)
-            .map_err(|error| platform_error(&error))?;
-        let callback =
-            engine::next_chores(&**store, now()).map_err(|error| platform_error(&error))?;
-        // What was decided is durable, and the alarm armed for the case that this handler dies.
-        store.settle_alarm().await?;
-        if let Some(attempt) = callback {
-            let sender = Sender {
-                store: Rc::clone(store),
-                config: Rc::clone(&delivery.config),
-            };
-            self.state.wait_until(sender.send(attempt));
-        }
-        let done = match work {
-            Some(Work::Deliver(claim)) if attachments(&claim.intent).is_some() => {
-                self.hand_over_with_files(delivery, claim);
-                return Ok(());
-            }
-            Some(Work::Deliver(claim)) => match delivery.hand_over(&claim).await {
-                Ok(true) => {
-                    self.follow_events(delivery, false);
-                    return Ok(());
-                }
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            },
-            Some(Work::Pull { overdue }) => {
-                self.follow_events(delivery, overdue);
-                return Ok(());
-            }
-            Some(Work::Push(generation)) => delivery.push_credential(generation).await,
-            Some(Work::Interrupt(message_id)) => delivery.interrupt_turn(&message_id).await,
-            Some(Work::Delete) => match delivery.delete_remote().await {
-                Ok(true) => return store.erase().await,
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            },
-            Some(Work::Erase) => return store.erase().await,
-            Some(Work::Rest | Work::Again) | None => Ok(()),
-        };
-        done.map_err(|error| platform_error(&error))
+        })
     }
 
     /// Hands a claim over in a task of its own: bringing files takes longer than the alarm's handler may. While one task

@@ -45,10 +45,11 @@ pub fn transaction_sync(
 ///
 /// The promise settles when the platform has taken the write; the reply waits for it to be durable by itself.
 pub fn arm(storage: &Storage, at: Option<Timestamp>) -> worker::Result<Promise> {
-    // Milliseconds since 1970 fit a double exactly.
+    // Milliseconds since 1970 fit a double exactly. The platform takes no moment at or before the beginning of 1970, which
+    // is what a damaged row may say.
     #[allow(clippy::cast_precision_loss)]
     let armed = match at {
-        Some(at) => raw(storage).set_alarm(at.as_millis() as f64),
+        Some(at) => raw(storage).set_alarm(at.as_millis().max(1) as f64),
         None => raw(storage).delete_alarm(),
     };
     armed.map_err(worker::Error::from)

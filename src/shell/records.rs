@@ -1,12 +1,12 @@
 //! Reads rows into records. Each function reads the columns of its query in their order.
 
-use cloud_agent_wire::{Generation, MessageId};
+use cloud_agent_wire::{Generation, MessageId, Timestamp};
 
 use crate::session::admission::KnownMessage;
-use crate::session::callback::Callback;
+use crate::session::callback::{Callback, CallbackState};
 use crate::session::credential::{CredentialRecord, Marker, Pointer};
 use crate::session::error::StoreError;
-use crate::session::message::{MessageRecord, MessageState, QueuePosition};
+use crate::session::message::{MessageRecord, MessageState, Phase, QueuePosition};
 use crate::session::record::CallbackTargetId;
 use crate::session::sealing::Sealed;
 use crate::session::view::Head;
@@ -15,7 +15,7 @@ use super::rows::Row;
 
 /// Messages, with the columns in the order that [`head`] reads them.
 pub const MESSAGES: &str =
-    "SELECT message_id, position, callback, created_at, intent, state FROM message";
+    "SELECT message_id, position, callback, phase, created_at, intent, state FROM message";
 /// The credential, with the columns in the order that [`credential`] reads them.
 pub const CREDENTIAL_COLUMNS: &str = "credential.generation, updated_at, sealed, fingerprint,
     pointer_message_id, pointer_stamp, skips";
@@ -81,6 +81,7 @@ pub fn head(mut row: Row) -> Result<Head, StoreError> {
         .map_err(|_| StoreError::Unreadable(TABLE))?;
     let position = QueuePosition(row.integer(TABLE)?);
     let callback = row.optional_integer(TABLE)?.map(CallbackTargetId);
+    let phase = row.text(TABLE)?;
     let mut rest = || {
         Ok::<_, StoreError>(MessageRecord {
             position,
@@ -95,11 +96,15 @@ pub fn head(mut row: Row) -> Result<Head, StoreError> {
         Err(_) => Head::Unreadable {
             position,
             message_id,
+            is_delivered: [Phase::Claimed, Phase::Accepted]
+                .iter()
+                .any(|delivered| delivered.as_str() == phase),
             callback,
         },
     })
 }
 
+/// Reads a batch. One whose state cannot be read counts as lost at its last try, which ends it.
 pub fn callback(mut row: Row) -> Result<Callback, StoreError> {
     const TABLE: &str = "callback";
     Ok(Callback {
@@ -110,6 +115,9 @@ pub fn callback(mut row: Row) -> Result<Callback, StoreError> {
             .map_err(|_| StoreError::Unreadable(TABLE))?,
         terminal_at: row.time(TABLE)?,
         target: CallbackTargetId(row.integer(TABLE)?),
-        state: row.json(TABLE)?,
+        state: row.json(TABLE).unwrap_or(CallbackState::Sending {
+            failures: u32::MAX,
+            until: Timestamp::default(),
+        }),
     })
 }

@@ -203,12 +203,24 @@ impl SqlStore {
             unreachable_since: row.optional_time(TABLE)?,
             acknowledged: Generation::new(row.integer(TABLE)?),
             last_event_at: row.optional_time(TABLE)?,
-            interrupts: row.json(TABLE)?,
+            // What cannot be read cannot be told either, and must not keep the session from everything else.
+            interrupts: row.json(TABLE).unwrap_or_default(),
             // It is shown and nothing is decided by it, so one that cannot be read is none.
             preparing: row
                 .optional_text(TABLE)?
                 .and_then(|text| serde_json::from_str(&text).ok()),
         })
+    }
+
+    /// Whether a marker has expired, and when the next one does.
+    fn marker_expiries(&self, now: Timestamp) -> Result<(bool, Option<Timestamp>), StoreError> {
+        const TABLE: &str = "marker";
+        let query = "SELECT COUNT(*) FILTER (WHERE expires_at <= ?1),
+            MIN(expires_at) FILTER (WHERE expires_at > ?1) FROM marker";
+        let Some(mut row) = one(&self.sql, query, vec![integer(now.as_millis())])? else {
+            return Ok((false, None));
+        };
+        Ok((row.integer(TABLE)? > 0, row.optional_time(TABLE)?))
     }
 
     /// Runs statements that are committed together or not at all.
@@ -274,19 +286,21 @@ impl Store for SqlStore {
         let Some(record) = self.record()? else {
             return Ok(None);
         };
-        let query = "SELECT MIN(expires_at) FROM marker WHERE expires_at > ?";
-        let next = one(&self.sql, query, vec![integer(now.as_millis())])?;
+        let (link, deadlines) = (self.link()?, self.deadlines()?);
+        if record.deleting_since.is_some() {
+            // Nothing else of it counts any more, and a row that cannot be read must not keep it from being removed.
+            return Ok(Some(DeliveryView::of_deleted(record, link, deadlines)));
+        }
+        let (has_expired_marker, next_marker_expiry) = self.marker_expiries(now)?;
         Ok(Some(DeliveryView {
             record,
             credential: self.credential()?,
             head: self.head()?,
             batch: self.open_batch()?,
-            link: self.link()?,
-            next_marker_expiry: next
-                .map(|mut row| row.optional_time("marker"))
-                .transpose()?
-                .flatten(),
-            deadlines: self.deadlines()?,
+            link,
+            has_expired_marker,
+            next_marker_expiry,
+            deadlines,
         }))
     }
 

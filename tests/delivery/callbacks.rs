@@ -87,6 +87,22 @@ fn a_batch_is_reported_once_the_session_is_idle_by_the_message_that_ended_last()
 }
 
 #[test]
+fn a_batch_is_reported_although_the_message_that_ended_last_has_no_target() {
+    let delivering = with_callback(&['a']);
+    delivering.session.replace_callback(None).unwrap();
+    delivering.session.send(prompt('b')).unwrap();
+    run(&delivering, 'a');
+    delivering.ring();
+    assert_eq!(delivering.session.chores(), None);
+    assert_eq!(delivering.deadline("callback"), None);
+    delivering.happen([ready('b', 1), complete('b', 1)]);
+    assert_eq!(delivering.deadline("callback"), Some(0));
+    delivering.check_alarm();
+    delivering.ring();
+    assert_eq!(due(&delivering).message_id, message_id('a'));
+}
+
+#[test]
 fn a_session_without_a_callback_reports_nothing() {
     let delivering = Delivering::new(&['a']);
     run(&delivering, 'a');

@@ -1,6 +1,6 @@
 //! What the alarm claims, when, and what becomes of a claim that is handed over.
 
-use cloud_agent_session::session::claim::Work;
+use cloud_agent_session::session::claim::{Owed, Work};
 use cloud_agent_session::session::delivery::HandOverFault;
 use cloud_agent_session::session::managed::ManagedFault;
 use cloud_agent_session::session::message::{MessageState, Phase};
@@ -183,7 +183,10 @@ fn a_hand_over_that_fails_ends_the_message_or_is_tried_again() {
                 assert_eq!(Some(failure.code), code, "{fault:?}");
                 assert_eq!(failure.stage, FailureStage::PreDispatch);
                 // A message that cannot be delivered does not block the next.
-                assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+                assert_eq!(
+                    delivering.ring_owed(),
+                    Some(Owed::Interrupt(message_id('a')))
+                );
                 delivering.interrupt_answered('a');
                 assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
             }
@@ -219,6 +222,21 @@ fn a_message_that_cannot_be_read_is_set_aside_and_the_next_is_delivered() {
 }
 
 #[test]
+fn a_delivered_message_that_cannot_be_read_is_stopped_in_the_runtime() {
+    let delivering = Delivering::accepted(&['a', 'b']);
+    delivering.session.store.tamper(|tables| {
+        tables.messages.get_mut(&1).unwrap().state = "not json".into();
+    });
+    let round = delivering.round();
+    assert_eq!(round.owed, Some(Owed::Interrupt(message_id('a'))));
+    assert_eq!(round.work, Work::Rest);
+    assert_eq!(delivering.phase('a'), Phase::Failed);
+    assert_eq!(delivering.deadline("turn_watch"), None);
+    delivering.interrupt_answered('a');
+    assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
+}
+
+#[test]
 fn an_early_alarm_leaves_the_alarm_armed() {
     let delivering = Delivering::new(&['a']);
     let claim = delivering.claim();
@@ -243,7 +261,7 @@ fn a_claim_whose_workspace_is_never_ready_ends_with_its_lease() {
     delivering.hand_over(&delivering.claim());
     delivering.session.pass_millis(600_000);
     // The table has no second retry. The runtime is told to stop before the next message is delivered.
-    assert!(matches!(delivering.ring(), Work::Interrupt(_)));
+    assert!(matches!(delivering.ring_owed(), Some(Owed::Interrupt(_))));
     let failure = delivering.failure('a');
     assert_eq!(failure.code, FailureCode::WorkspaceSetupFailed);
     assert_eq!(failure.subtype, None);

@@ -1,6 +1,6 @@
 //! Credentials that the remote refuses, and newer ones while a message is being delivered.
 
-use cloud_agent_session::session::claim::Work;
+use cloud_agent_session::session::claim::{Owed, Work};
 use cloud_agent_session::session::delivery::on_push_answered;
 use cloud_agent_session::session::message::Phase;
 use cloud_agent_wire::{FailureCode, FailureSubtype, Generation, RuntimeEvent};
@@ -64,7 +64,10 @@ fn every_message_that_would_use_a_refused_credential_fails_when_the_wait_ends() 
     assert_eq!(delivering.phase('a'), Phase::Queued);
     delivering.session.pass_millis(1);
     // The runtime had the first one and is told that it is over.
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     delivering.interrupt_answered('a');
     assert_eq!(delivering.ring(), Work::Rest);
     for digit in ['a', 'b'] {
@@ -154,16 +157,16 @@ fn a_running_turn_is_pushed_every_newer_credential_until_the_runtime_has_it() {
     rotate(&delivering, "2");
     assert_eq!(delivering.deadline("push_owed"), Some(0));
     delivering.check_alarm();
-    let push = |generation| Work::Push(Generation::new(generation));
-    assert_eq!(delivering.ring(), push(2));
+    let push = |generation| Some(Owed::Push(Generation::new(generation)));
+    assert_eq!(delivering.ring_owed(), push(2));
     // No answer: the alarm owes the next try.
     assert_eq!(delivering.deadline("push_owed"), Some(2_000));
     delivering.session.pass_millis(2_000);
-    assert_eq!(delivering.ring(), push(2));
+    assert_eq!(delivering.ring_owed(), push(2));
     // Another one comes while the first is on its way.
     rotate(&delivering, "3");
     pushed(&delivering, 2);
-    assert_eq!(delivering.ring(), push(3));
+    assert_eq!(delivering.ring_owed(), push(3));
     pushed(&delivering, 3);
     assert_eq!(delivering.deadline("push_owed"), None);
     assert!(matches!(delivering.ring(), Work::Pull { .. }));
@@ -181,7 +184,7 @@ fn a_credential_that_came_during_the_hand_over_is_pushed_after_it() {
     delivering.contact(&disk(1));
     rotate(&delivering, "2");
     delivering.answer(&claim, &disk(1), 1, cloud_agent_wire::TurnState::Waiting);
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(2))));
 }
 
 #[test]
@@ -193,7 +196,7 @@ fn a_push_that_an_alarm_found_nobody_for_is_owed_at_once_after_the_hand_over() {
     assert_eq!(delivering.deadline("push_owed"), None);
     delivering.hand_over(&claim);
     assert_eq!(delivering.deadline("push_owed"), Some(0));
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(2))));
 }
 
 #[test]
@@ -213,7 +216,7 @@ fn the_start_of_an_agent_tells_which_credential_it_has() {
     delivering.ring();
     delivering.happen([ready('a', 1)]);
     assert_eq!(delivering.deadline("push_owed"), Some(0));
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(2))));
 }
 
 #[test]
@@ -237,14 +240,57 @@ fn an_agent_whose_runtime_waits_for_a_credential_may_show_nothing() {
     assert_eq!(delivering.phase('a'), Phase::Accepted);
     // From the newer credential on it has its time again.
     rotate(&delivering, "2");
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(2))));
     pushed(&delivering, 2);
     delivering.session.pass_millis(329_999);
     delivering.ring();
     assert_eq!(delivering.phase('a'), Phase::Accepted);
     delivering.session.pass_millis(1);
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     assert_eq!(delivering.failure('a').code, FailureCode::WrapperNoOutput);
+}
+
+#[test]
+fn an_agent_that_hangs_beside_a_refused_push_is_given_up() {
+    let delivering = Delivering::accepted(&['a']);
+    rotate(&delivering, "2");
+    delivering.ring();
+    pushed(&delivering, 2);
+    let refused = RuntimeEvent::CredentialRefused {
+        generation: Generation::new(2),
+    };
+    delivering.happen([refused]);
+    // Nobody can tell whether the runtime waits for a newer one or the agent goes on with the one before.
+    delivering.session.pass_millis(WAIT_MILLIS + 329_999);
+    delivering.ring();
+    assert_eq!(delivering.phase('a'), Phase::Accepted);
+    delivering.session.pass_millis(1);
+    delivering.ring();
+    assert_eq!(delivering.failure('a').code, FailureCode::WrapperNoOutput);
+}
+
+#[test]
+fn a_push_that_is_never_answered_does_not_keep_a_lost_runtime_from_being_given_up() {
+    let delivering = Delivering::accepted(&['a', 'b']);
+    rotate(&delivering, "2");
+    let (mut pushes, started) = (0, delivering.session.now());
+    while delivering.phase('a') == Phase::Accepted {
+        let round = delivering.round_when_due();
+        if round.work == (Work::Pull { overdue: true }) {
+            delivering.read_fails();
+        }
+        pushes += usize::from(round.owed == Some(Owed::Push(Generation::new(2))));
+        let millis = delivering.session.now().millis_since(started);
+        assert!(millis < 80_000, "it is never given up");
+    }
+    assert_eq!(
+        delivering.failure('a').code,
+        FailureCode::WrapperDisconnected
+    );
+    assert!(pushes >= 20, "{pushes} tries");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Interrupts, watches and deletion: what ends messages from outside, and what the runtime is still owed.
 
-use cloud_agent_session::session::claim::Work;
+use cloud_agent_session::session::claim::{Owed, Work};
 use cloud_agent_session::session::delivery::{HandOverFault, is_in_force};
 use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::error::CommandError;
@@ -21,7 +21,10 @@ fn an_interrupt_stops_everything_that_has_not_ended() {
     assert_eq!(delivering.payloads("cloud.message.failed").len(), 3);
     delivering.check_alarm();
     // Only the one that was out has to be stopped in the runtime.
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     delivering.interrupt_answered('a');
     assert_eq!(delivering.ring(), Work::Rest);
     assert!(delivering.session.store.is_at_rest());
@@ -36,13 +39,19 @@ fn nothing_new_is_delivered_before_the_runtime_has_stopped_the_old() {
     let delivering = Delivering::accepted(&['a']);
     delivering.session.interrupt().unwrap();
     delivering.session.send(prompt('b')).unwrap();
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     delivering.session.pass_millis(1_000);
     assert_eq!(delivering.ring(), Work::Rest);
     assert_eq!(delivering.phase('b'), Phase::Queued);
     delivering.check_alarm();
     delivering.session.pass_millis(1_000);
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     delivering.interrupt_answered('a');
     assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
 }
@@ -57,7 +66,10 @@ fn what_else_is_due_does_not_ring_the_alarm_without_pause_meanwhile() {
         .unwrap();
     assert_eq!(delivering.deadline("push_owed"), Some(0));
     delivering.session.interrupt().unwrap();
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     for _ in 0..10 {
         delivering.ring_when_due();
         let alarm = delivering.session.store.alarm().unwrap();
@@ -78,6 +90,30 @@ fn a_runtime_that_never_answers_an_interrupt_does_not_hold_the_queue_for_long() 
         }
     }
     panic!("the queue stands still");
+}
+
+#[test]
+fn a_runtime_that_stays_away_is_told_less_and_less_often_and_at_once_when_it_is_back() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.interrupt().unwrap();
+    let (mut told, mut last) = (vec![], delivering.session.now());
+    while delivering.deadline("interrupt_owed").is_some() {
+        if delivering.round_when_due().owed == Some(Owed::Interrupt(message_id('a'))) {
+            told.push(delivering.session.now().millis_since(last));
+            last = delivering.session.now();
+        }
+        assert!(told.len() < 200, "it is told for ever");
+    }
+    // Two seconds apart at first, minutes at the end, and then no more.
+    assert!(told[1..8].iter().all(|millis| *millis == 2_000), "{told:?}");
+    assert!(told.last().is_some_and(|millis| *millis > 300_000));
+    assert!(delivering.session.store.is_at_rest());
+    // The turn may still run there.
+    delivering.contact(&disk(1));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
 }
 
 #[test]
@@ -129,7 +165,10 @@ fn a_message_that_may_be_out_is_stopped_in_the_runtime_wherever_it_stands() {
     for delivering in [lost, late, again, silent, unread] {
         assert_eq!(delivering.phase('a'), Phase::Queued);
         delivering.session.interrupt().unwrap();
-        assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+        assert_eq!(
+            delivering.ring_owed(),
+            Some(Owed::Interrupt(message_id('a')))
+        );
     }
     // One that no runtime was ever given needs no word.
     let never = Delivering::new(&['a']);
@@ -160,7 +199,10 @@ fn an_agent_that_shows_nothing_for_too_long_is_stopped() {
     delivering.ring();
     assert_eq!(delivering.phase('a'), Phase::Accepted);
     delivering.session.pass_millis(1);
-    assert_eq!(delivering.ring(), Work::Interrupt(message_id('a')));
+    assert_eq!(
+        delivering.ring_owed(),
+        Some(Owed::Interrupt(message_id('a')))
+    );
     assert_eq!(delivering.failure('a').code, FailureCode::WrapperNoOutput);
     delivering.interrupt_answered('a');
     assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
@@ -214,17 +256,14 @@ fn a_deleted_session_is_gone_for_clients_and_its_secrets_for_everybody() {
         delivering
             .session
             .initiate(arrival(delivering.session.now(), 1)),
-        Err(not_found)
+        Err(not_found.clone())
     );
     // What was under way has no effect any more.
     delivering.happen([line('a', 1), complete('a', 1)]);
     delivering.contact(&disk(2));
     assert_eq!(delivering.session.store.durable(), before);
-    assert_eq!(delivering.session.delete(), Ok(()));
-    assert_eq!(
-        Session::empty().delete(),
-        Err(CommandError::SessionNotFound)
-    );
+    assert_eq!(delivering.session.delete(), Err(not_found.clone()));
+    assert_eq!(Session::empty().delete(), Err(not_found));
 }
 
 #[test]

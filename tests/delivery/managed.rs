@@ -1,6 +1,6 @@
 //! Managed repositories: tokens that are resolved for every delivery, and again when the remote refuses one.
 
-use cloud_agent_session::session::claim::{Claim, Work};
+use cloud_agent_session::session::claim::{Claim, Owed, Work};
 use cloud_agent_session::session::delivery::{HandOverFault, on_push_answered};
 use cloud_agent_session::session::managed::{
     ManagedFault, on_resolved, on_resolved_again, on_unresolved_again,
@@ -108,11 +108,11 @@ fn a_token_that_is_refused_while_a_turn_runs_is_resolved_anew_and_pushed() {
     assert_eq!(delivering.ring(), Work::Pull { overdue: false });
     refuse(&delivering, 1);
     assert_eq!(delivering.deadline("push_owed"), Some(0));
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(1)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
     assert_eq!(resolved_again(&delivering, "2"), Some(2));
     // The push is lost: it stays owed, and the same token is pushed under the same generation.
     delivering.session.pass_millis(2_000);
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(2)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(2))));
     assert_eq!(resolved_again(&delivering, "2"), Some(2));
     pushed(&delivering, 2);
     delivering.session.pass_millis(2_000);
@@ -128,18 +128,18 @@ fn while_the_service_gives_the_refused_token_it_is_asked_now_and_then() {
     start(&delivering, &delivering.claim(), "1");
     delivering.happen([ready('a', 1)]);
     refuse(&delivering, 1);
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(1)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
     assert_eq!(resolved_again(&delivering, "1"), None);
     assert_eq!(delivering.deadline("push_owed"), Some(15_000));
     // So it is when it gives none.
     delivering.session.pass_millis(15_000);
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(1)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
     assert_eq!(delivering.deadline("push_owed"), Some(2_000));
     apply(&delivering.session, on_unresolved_again).unwrap();
     assert_eq!(delivering.deadline("push_owed"), Some(15_000));
     // Meanwhile the agent that waits is not taken for silent.
     delivering.session.pass_millis(400_000);
-    assert_eq!(delivering.ring(), Work::Push(Generation::new(1)));
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
     assert_eq!(delivering.phase('a'), Phase::Accepted);
     assert_eq!(resolved_again(&delivering, "2"), Some(2));
     pushed(&delivering, 2);
@@ -193,7 +193,7 @@ fn a_service_that_is_away_costs_the_retries_of_the_table_and_then_the_message() 
     assert_eq!(failure.subtype, None);
     assert!(failure.detail.unwrap().contains("credential service"));
     // The next message is not held up, once it is certain that no runtime works on this one.
-    assert!(matches!(delivering.ring(), Work::Interrupt(_)));
+    assert!(matches!(delivering.ring_owed(), Some(Owed::Interrupt(_))));
     delivering.interrupt_answered('a');
     assert!(matches!(delivering.ring(), Work::Deliver(_)));
 }
@@ -229,7 +229,7 @@ fn an_interrupted_turn_needs_no_other_token() {
     delivering.happen([ready('a', 1)]);
     refuse(&delivering, 1);
     delivering.session.interrupt().unwrap();
-    assert!(matches!(delivering.ring(), Work::Interrupt(_)));
+    assert!(matches!(delivering.ring_owed(), Some(Owed::Interrupt(_))));
     delivering.interrupt_answered('a');
     assert_eq!(delivering.ring(), Work::Rest);
 }

@@ -108,6 +108,23 @@ fn different_failures_spend_one_budget() {
 }
 
 #[test]
+fn a_failure_with_a_table_of_its_own_begins_it_after_one_that_has_none() {
+    let delivering = Delivering::new(&['a']);
+    let subtypes = [
+        FailureSubtype::WorkspaceSetupUnknown,
+        FailureSubtype::GitCloneTimeout,
+        FailureSubtype::GitRateLimited,
+        FailureSubtype::WorkspaceSetupUnknown,
+    ];
+    let seconds = delays(&delivering, |submission| {
+        let index = usize::try_from(submission).unwrap() - 1;
+        delivering.happen([error('a', submission, setup_failure(subtypes[index]))]);
+    });
+    // One that follows another of its kind goes on, and the common table has one entry only.
+    assert_eq!(seconds, [2, 120, 45]);
+}
+
+#[test]
 fn a_runtime_that_stops_costs_no_retry_until_it_has_done_so_five_times() {
     let delivering = Delivering::new(&['a']);
     let seconds = delays(&delivering, |submission| {

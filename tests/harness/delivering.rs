@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use cloud_agent_session::session::claim::{Claim, Work};
+use cloud_agent_session::session::claim::{Claim, Owed, Round, Work};
 use cloud_agent_session::session::delivery::{
     HandOverFault, on_contact, on_hand_over_failed, on_interrupt_answered, on_pull_failed,
     on_turn_taken,
@@ -120,8 +120,19 @@ impl Delivering {
         delivering
     }
 
-    pub fn ring(&self) -> Work {
+    /// The alarm rings.
+    pub fn round(&self) -> Round {
         self.session.ring_alarm().expect("there is a session")
+    }
+
+    /// The alarm rings; its work on the queue.
+    pub fn ring(&self) -> Work {
+        self.round().work
+    }
+
+    /// The alarm rings; the call that the runtime is owed.
+    pub fn ring_owed(&self) -> Option<Owed> {
+        self.round().owed
     }
 
     /// The alarm rings and claims.
@@ -136,9 +147,15 @@ impl Delivering {
     /// The alarm rings when it is due; what it finds.
     #[track_caller]
     pub fn ring_when_due(&self) -> Work {
+        self.round_when_due().work
+    }
+
+    /// The alarm rings when it is due; all that it finds.
+    #[track_caller]
+    pub fn round_when_due(&self) -> Round {
         let alarm = self.session.store.alarm().expect("an alarm is armed");
         self.session.set_now(alarm.max(self.session.now()));
-        self.ring()
+        self.round()
     }
 
     pub fn contact(&self, store_id: &StoreId) {

@@ -16,6 +16,8 @@ use super::world::World;
 const WATCH_MILLIS: u64 = 10_000;
 /// Most time between two tries of a call that is owed.
 const OWED_MILLIS: u64 = 2_000;
+/// How long a runtime is told to stop a turn.
+const INTERRUPT_MILLIS: u64 = 60 * 60 * 1_000;
 /// How long a runtime must have been silent before what it did counts as lost.
 const LOST_MILLIS: u64 = 60_000;
 
@@ -255,8 +257,8 @@ fn alarm(world: &World, durable: &Durable) -> Check {
     if let Some((_, head)) = tables.head().filter(|_| !is_deleted) {
         let at = match head.state() {
             // What is to be stopped comes first.
-            MessageState::Queued { .. } if owes_interrupts(tables) => {
-                world.latest.plus_millis(OWED_MILLIS)
+            MessageState::Queued { .. } if waits_for_interrupt(world, tables) => {
+                world.latest.plus_millis(WATCH_MILLIS)
             }
             MessageState::Queued { .. } if waits_for_credential(world) => {
                 world.latest.plus_millis(SETTINGS.credential_wait_millis)
@@ -277,9 +279,17 @@ fn alarm(world: &World, durable: &Durable) -> Check {
         let at = at.max(world.latest);
         owed.push((format!("{} is {:?}", head.message_id, head.phase), at));
     }
-    if !is_deleted && (owes_interrupts(tables) || owes_push(tables)) {
+    if !is_deleted && owes_push(tables) {
         let at = world.latest.plus_millis(OWED_MILLIS);
-        owed.push(("a call to the runtime".to_owned(), at));
+        owed.push(("a push to the runtime".to_owned(), at));
+    }
+    let interrupts = tables.runtime.iter().flat_map(|link| &link.interrupts);
+    for interrupt in interrupts.take(1).filter(|_| !is_deleted) {
+        let age = world.latest.millis_since(interrupt.since);
+        let at = world.latest.plus_millis(OWED_MILLIS.max(age / 8));
+        if age < INTERRUPT_MILLIS {
+            owed.push(("an interrupt".to_owned(), at));
+        }
     }
     for callback in tables.callbacks.values().filter(|_| !is_deleted) {
         let idle = tables.head().is_none().then_some(world.latest);
@@ -297,6 +307,13 @@ fn alarm(world: &World, durable: &Durable) -> Check {
         })?;
     }
     Ok(())
+}
+
+/// Whether the queue stands still until the runtime has stopped a turn.
+fn waits_for_interrupt(world: &World, tables: &Tables) -> bool {
+    let interrupts = tables.runtime.iter().flat_map(|link| &link.interrupts);
+    let mut ages = interrupts.map(|owed| world.latest.millis_since(owed.since));
+    ages.next().is_some_and(|age| age < LOST_MILLIS)
 }
 
 fn owes_interrupts(tables: &Tables) -> bool {

@@ -231,6 +231,7 @@ fn head(position: u64, row: &MessageRow) -> Head {
         Err(_) => Head::Unreadable {
             position,
             message_id: row.message_id.clone(),
+            is_delivered: matches!(row.phase, Phase::Claimed | Phase::Accepted),
             callback: row.callback.map(CallbackTargetId),
         },
     }
@@ -283,15 +284,21 @@ impl Store for MemoryStore {
         let Some(record) = self.record(&tables)? else {
             return Ok(None);
         };
-        let expiries = tables.markers.values().filter_map(|row| row.expires_at);
+        let link = tables.runtime.clone().unwrap_or_default();
+        let deadlines = deadlines(&tables);
+        if record.deleting_since.is_some() {
+            return Ok(Some(DeliveryView::of_deleted(record, link, deadlines)));
+        }
+        let expiries = || tables.markers.values().filter_map(|row| row.expires_at);
         Ok(Some(DeliveryView {
             record,
             credential: tables.credential.clone(),
             head: tables.head().map(|(position, row)| head(position, row)),
             batch: open_batch(&tables),
-            link: tables.runtime.clone().unwrap_or_default(),
-            next_marker_expiry: expiries.filter(|at| *at > now).min(),
-            deadlines: deadlines(&tables),
+            link,
+            has_expired_marker: expiries().any(|at| at <= now),
+            next_marker_expiry: expiries().filter(|at| *at > now).min(),
+            deadlines,
         }))
     }
 

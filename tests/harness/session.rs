@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use cloud_agent_session::session::admission::Acknowledgement;
 use cloud_agent_session::session::callback::{Answer, Attempt};
-use cloud_agent_session::session::claim::Work;
+use cloud_agent_session::session::claim::Round;
 use cloud_agent_session::session::command::{Arrival, Ingredients, SendMessage};
 use cloud_agent_session::session::engine;
 use cloud_agent_session::session::engine::Store as _;
@@ -133,7 +133,7 @@ impl Session {
     }
 
     /// The alarm rings now, wherever it is armed, and finds its next work.
-    pub fn ring_alarm(&self) -> Option<Work> {
+    pub fn ring_alarm(&self) -> Option<Round> {
         self.store.take_alarm();
         engine::next_work(&self.store, self.now(), &SETTINGS).expect("the store works")
     }

@@ -4,7 +4,7 @@
 //! [`super::follower`]. What is kept here is memory that a death loses.
 
 use cloud_agent_session::session::callback::Attempt;
-use cloud_agent_session::session::claim::{Claim, Work};
+use cloud_agent_session::session::claim::{Claim, Owed, Round, Work};
 use cloud_agent_session::session::command::Settings;
 use cloud_agent_session::session::delivery::{
     HandOverFault, is_in_force, on_contact, on_hand_over_failed, on_interrupt_answered,
@@ -31,6 +31,8 @@ pub const FAULT_DELAY_MILLIS: u64 = 5_000;
 pub struct Shell {
     /// The alarm handler, while it waits for an outside call.
     pub handler: Option<Call>,
+    /// What the handler is still to call.
+    owed: Option<Owed>,
     /// The task that reads events.
     pub follower: Option<Follower>,
     /// One whose place was taken while it waited for an outside call.
@@ -99,10 +101,22 @@ impl Shell {
     }
 
     fn work_once(&mut self, session: &Session) -> Outcome {
-        let work = engine::next_work(&session.store, session.now(), &SETTINGS)?;
+        let round = engine::next_work(&session.store, session.now(), &SETTINGS)?;
         let attempt = engine::next_chores(&session.store, session.now())?;
         self.tries.extend(attempt);
-        begin(session, work.unwrap_or(Work::Rest))
+        let Some(Round { work, owed }) = round else {
+            return Ok(Next::Return);
+        };
+        self.owed = owed;
+        begin(session, work)
+    }
+
+    /// What is owed is called once the work on the queue is done.
+    fn call_what_is_owed(&mut self, session: &Session) {
+        if let Some(owed) = self.owed.take() {
+            let outcome = begin_owed(session, owed);
+            self.go_on(session, outcome);
+        }
     }
 
     /// The handler's call is answered.
@@ -116,9 +130,13 @@ impl Shell {
     fn go_on(&mut self, session: &Session, outcome: Outcome) {
         match outcome {
             Ok(Next::Call(call)) => self.handler = Some(*call),
-            Ok(Next::Follow { overdue }) => self.follow(session, overdue),
-            Ok(Next::Return) => {}
+            Ok(Next::Follow { overdue }) => {
+                self.follow(session, overdue);
+                self.call_what_is_owed(session);
+            }
+            Ok(Next::Return) => self.call_what_is_owed(session),
             Err(_) => {
+                self.owed = None;
                 let now = session.now();
                 self.last_fault = Some(now);
                 session
@@ -243,6 +261,7 @@ impl Shell {
     /// The process is gone and with it everything it remembered.
     pub fn forget(&mut self) {
         self.handler = None;
+        self.owed = None;
         self.follower = None;
         self.retired = None;
         self.tries.clear();
@@ -254,22 +273,6 @@ fn begin(session: &Session, work: Work) -> Outcome {
     Ok(match work {
         Work::Deliver(claim) => wait_for(Call::Health(*claim)),
         Work::Pull { overdue } => Next::Follow { overdue },
-        Work::Push(_) if is_managed(session) => match store_id(session)? {
-            Some(store_id) => wait_for(Call::ResolveAgain(store_id)),
-            None => Next::Return,
-        },
-        Work::Push(generation) => {
-            let view = session.store.delivery_view(session.now())?;
-            let view = view.filter(|view| view.generation() == generation);
-            let store_id = view.and_then(|view| view.credential.and(view.link.store_id));
-            store_id.map_or(Next::Return, |store_id| {
-                wait_for(Call::Push(store_id, generation))
-            })
-        }
-        Work::Interrupt(message_id) => match store_id(session)? {
-            Some(store_id) => wait_for(Call::Interrupt(message_id, store_id)),
-            None => return interrupted(session, &message_id),
-        },
         Work::Delete => {
             if let Some(store_id) = store_id(session)? {
                 return Ok(wait_for(Call::Delete(store_id)));
@@ -282,6 +285,28 @@ fn begin(session: &Session, work: Work) -> Outcome {
             Next::Return
         }
         Work::Rest | Work::Again => Next::Return,
+    })
+}
+
+/// What the handler does for a call that is owed.
+fn begin_owed(session: &Session, owed: Owed) -> Outcome {
+    Ok(match owed {
+        Owed::Push(_) if is_managed(session) => match store_id(session)? {
+            Some(store_id) => wait_for(Call::ResolveAgain(store_id)),
+            None => Next::Return,
+        },
+        Owed::Push(generation) => {
+            let view = session.store.delivery_view(session.now())?;
+            let view = view.filter(|view| view.generation() == generation);
+            let store_id = view.and_then(|view| view.credential.and(view.link.store_id));
+            store_id.map_or(Next::Return, |store_id| {
+                wait_for(Call::Push(store_id, generation))
+            })
+        }
+        Owed::Interrupt(message_id) => match store_id(session)? {
+            Some(store_id) => wait_for(Call::Interrupt(message_id, store_id)),
+            None => return interrupted(session, &message_id),
+        },
     })
 }
 

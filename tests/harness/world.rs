@@ -56,6 +56,8 @@ pub enum Action {
     Interrupt,
     /// The user deletes the session.
     Delete,
+    /// A client sets where the session reports to, or clears it.
+    Retarget(bool),
     RestartRuntime,
     ReplaceDisk,
     /// The next agent is not started: its process dies when all is written down.
@@ -163,6 +165,7 @@ impl World {
             }
             Action::Interrupt => self.interrupt()?,
             Action::Delete => self.delete()?,
+            Action::Retarget(has_target) => self.retarget(has_target)?,
             Action::Answer if self.shell.handler.is_some() => self.touch(|world| {
                 let World {
                     session, runtime, ..
@@ -307,6 +310,7 @@ impl World {
             | Action::Answer
             | Action::Interrupt
             | Action::Delete
+            | Action::Retarget(_)
             | Action::Read(_)
             | Action::ReadRetired(_)
             | Action::Report(_)
@@ -365,6 +369,16 @@ impl World {
             (false, Ok(())) if self.head().is_none() => Ok(()),
             (false, Ok(())) => Err(format!("an interrupt left {:?} open", self.head())),
             _ => Err(format!("an interrupt was answered {answer:?}")),
+        }
+    }
+
+    fn retarget(&mut self, has_target: bool) -> Result<(), String> {
+        let target = has_target.then(|| fixtures::callback_target("hooks.example.com"));
+        let answer = self.touch(|world| world.session.replace_callback(target.as_ref()));
+        match (self.model.is_deleted, answer) {
+            (true, Err(CommandError::SessionNotFound))
+            | (false, Ok(()) | Err(CommandError::Internal(_))) => Ok(()),
+            (_, answer) => Err(format!("an update was answered {answer:?}")),
         }
     }
 

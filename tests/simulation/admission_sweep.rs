@@ -242,7 +242,7 @@ fn every_history_of_four_requests() {
     sweep(&Bounds {
         requests: 4,
         messages: 3,
-        faults: if is_large() { 2 } else { 0 },
+        faults: if is_large() { 2 } else { 1 },
         expiries: 1,
         has_repeats: false,
     });

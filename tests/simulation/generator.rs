@@ -114,6 +114,9 @@ impl Generator {
         if self.numbers.below(1_000) < 8 {
             return Some(Action::Interrupt);
         }
+        if self.numbers.below(1_000) < 5 {
+            return Some(Action::Retarget(self.numbers.percent(50)));
+        }
         if self.deletes && self.requests_left < 3 && self.numbers.percent(3) {
             return Some(Action::Delete);
         }

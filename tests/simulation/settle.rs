@@ -45,17 +45,22 @@ pub fn endure(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
     Ok(())
 }
 
-/// Goes on until nothing is owed, and checks that every acknowledged message has ended.
+/// Goes on until nothing is owed, and checks that every acknowledged message has ended: with a runtime that does its
+/// work, or with one that never comes back.
 ///
 /// `record` is told every action.
-pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), String> {
+pub fn settle(
+    world: &mut World,
+    is_reachable: bool,
+    record: &mut impl FnMut(Action),
+) -> Result<(), String> {
     let started = world.now();
     world.session.store.plan(None);
     let mut act = |world: &mut World, action: Action| {
         record(action);
         world.step(action)
     };
-    act(world, Action::Reach(true))?;
+    act(world, Action::Reach(is_reachable))?;
     if world.session.store.is_dead() {
         // The platform constructs the object anew for whatever comes next, such as a client's question.
         world.session.store.restart(world.now());
@@ -66,8 +71,10 @@ pub fn settle(world: &mut World, record: &mut impl FnMut(Action)) -> Result<(), 
             act(world, Action::Answer)?;
         } else if !world.shell.tries.is_empty() {
             act(world, Action::Report(Reception::Answers(200)))?;
-        } else if world.runtime.is_busy() {
+        } else if world.runtime.is_busy() && is_reachable {
             act(world, Action::Work(Luck::Good))?;
+        } else if world.shell.follower.is_some() && !is_reachable {
+            act(world, Action::Read(Stream::Breaks))?;
         } else if world.shell.follower.is_some() && world.reader_has_news() {
             act(world, Action::Read(Stream::Brings(100)))?;
         } else if world.can_ring() {
