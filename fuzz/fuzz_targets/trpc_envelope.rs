@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
         path,
         query,
         content_type: Some("application/json"),
+        accept: None,
         body: data.get(end + 1..).unwrap_or_default(),
     };
     let Ok(Parsed::Calls(request)) = parse(raw) else {

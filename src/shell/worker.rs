@@ -163,13 +163,19 @@ async fn trpc(
             Err(error) => return respond(&Reply::refusal(&error)),
         },
     };
-    let content_type = request.headers().get("content-type")?;
+    let headers = request.headers();
+    let content_type = headers.get("content-type")?;
+    let accept = match headers.get("trpc-accept")? {
+        None => headers.get("accept")?,
+        own => own,
+    };
     let method = request.method().to_string();
     let raw = RawRequest {
         method: &method,
         path,
         query: url.query().unwrap_or_default(),
         content_type: content_type.as_deref(),
+        accept: accept.as_deref(),
         body: &body,
     };
     let calls = match request::parse(raw) {
@@ -192,6 +198,7 @@ async fn trpc(
     }
     match answers.as_slice() {
         [answer] if !calls.batch => respond(&Reply::single(answer)),
+        answers if calls.lines => respond(&Reply::lines(answers)),
         answers => respond(&Reply::batch(answers)),
     }
 }

@@ -95,6 +95,21 @@ impl Reply {
         Self { status, body }
     }
 
+    /// The same for clients that read a batch as lines: the one line there is has every answer. Their status is always
+    /// 200.
+    #[must_use]
+    pub fn lines(answers: &[Answer<'_>]) -> Self {
+        let mut body = String::new();
+        for (index, answer) in answers.iter().enumerate() {
+            body.push(if index == 0 { '{' } else { ',' });
+            let _ = write!(body, "\"{index}\":[[");
+            push_answer(&mut body, answer);
+            body.push_str("]]");
+        }
+        body.push_str("}\n");
+        Self { status: 200, body }
+    }
+
     /// The reply to a request that failed as a whole: one error, which clients apply to every call of a batch.
     #[must_use]
     pub fn refusal(error: &CallError) -> Self {
@@ -234,6 +249,18 @@ mod tests {
         assert_eq!(
             Reply::batch(&[success("1"), success("null")]).body,
             r#"[{"result":{"data":1}},{"result":{"data":null}}]"#
+        );
+    }
+
+    #[test]
+    fn a_batch_in_lines_has_every_answer_under_its_index() {
+        let answers = [success("1"), failure(CallError::internal())];
+        let Reply { status, body } = Reply::lines(&answers);
+        assert_eq!(status, 200);
+        let second = Reply::single(&answers[1]).body;
+        assert_eq!(
+            body,
+            format!("{{\"0\":[[{{\"result\":{{\"data\":1}}}}]],\"1\":[[{second}]]}}\n")
         );
     }
 

@@ -24,6 +24,8 @@ pub struct RawRequest<'a> {
     pub query: &'a str,
     /// The `content-type` header.
     pub content_type: Option<&'a str>,
+    /// The `trpc-accept` header, or else `accept`.
+    pub accept: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
 }
@@ -44,6 +46,8 @@ pub struct Request<'a> {
     pub calls: Vec<Call<'a>>,
     /// Whether the reply is an array.
     pub batch: bool,
+    /// Whether the reply is an array in lines, as `httpBatchStreamLink` reads it.
+    pub lines: bool,
 }
 
 /// One call. Calls of a batch fail one by one.
@@ -108,6 +112,13 @@ pub fn parse(raw: RawRequest<'_>) -> Result<Parsed<'_>, CallError> {
         .collect();
     refuse_mixed_kinds(&procedures)?;
     let batch = query.batch;
+    let lines = raw.accept.is_some_and(wants_lines);
+    if lines && !batch {
+        return Err(CallError::new(
+            ErrorKey::BadRequest,
+            "Streaming requests must be batched",
+        ));
+    }
     let mut inputs = Inputs::read(&raw, query, paths.len());
     let calls = paths
         .iter()
@@ -125,7 +136,17 @@ pub fn parse(raw: RawRequest<'_>) -> Result<Parsed<'_>, CallError> {
             Call { path, invocation }
         })
         .collect();
-    Ok(Parsed::Calls(Request { calls, batch }))
+    Ok(Parsed::Calls(Request {
+        calls,
+        batch,
+        lines,
+    }))
+}
+
+fn wants_lines(accept: &str) -> bool {
+    accept
+        .split(',')
+        .any(|kind| kind.trim() == "application/jsonl")
 }
 
 fn require_json(content_type: Option<&str>) -> Result<(), CallError> {

@@ -39,6 +39,8 @@ interface Probe {
   body?: string;
   /** `null` sends no such header. */
   type?: string | null;
+  /** Whether it is asked for lines, as `httpBatchStreamLink` does. */
+  lines?: boolean;
 }
 
 /** What a client can tell answers apart by: everything but the sentences and the time. */
@@ -128,6 +130,12 @@ const PROBES: Record<string, Probe[]> = {
     { path: "health", type: "text/plain" },
     { path: "health", type: null },
   ],
+  "refusals of batches in lines": [
+    { path: "health", lines: true },
+    { ...post("sendMessageV2", message), lines: true },
+    { ...post("sendMessageV2?batch=1", {}), type: "text/plain", lines: true },
+    { path: `getSession,sendMessageV2?batch=1&${input({})}`, lines: true },
+  ],
   batches: [
     { path: `health?batch=1` },
     { path: `health?batch=1&${input({})}` },
@@ -175,12 +183,14 @@ describe("beside a stock tRPC server", () => {
     await environment?.close();
   });
 
-  function requestOf({ path, method = "GET", body, type = "application/json" }: Probe): Request {
+  function requestOf(probe: Probe): Request {
+    const { path, method = "GET", body, type = "application/json", lines = false } = probe;
     const { worker, secrets } = environment.stack;
     const headers = new Headers({
       authorization: `Bearer ${bearer(secrets.AUTH_JWT_SECRET, "somebody")}`,
     });
     if (type !== null) headers.set("content-type", type);
+    if (lines) headers.set("trpc-accept", "application/jsonl");
     // Without a type of its own a text would get one.
     const bytes = body === undefined ? null : new TextEncoder().encode(body);
     return new Request(`${worker.url}/trpc/${path}`, { method, headers, body: bytes });

@@ -2,7 +2,13 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createTRPCClient, httpBatchLink, httpLink, TRPCClientError } from "@trpc/client";
+import {
+  createTRPCClient,
+  httpBatchLink,
+  httpBatchStreamLink,
+  httpLink,
+  TRPCClientError,
+} from "@trpc/client";
 import type {
   AdmissionCode,
   AppRouter,
@@ -37,13 +43,16 @@ after(async () => {
   await environment?.close();
 });
 
+/** The links of the library, by name. */
+const LINKS = { httpLink, httpBatchLink, httpBatchStreamLink };
+
 function typedClient(
-  batch: boolean,
+  link: keyof typeof LINKS,
   options: { user?: string; bearer?: string; internalKey?: string; contentType?: string } = {},
 ) {
   const { worker, secrets } = environment.stack;
   const user = options.user ?? environment.newUser();
-  const link = {
+  const linkOptions = {
     url: `${worker.url}/trpc`,
     headers: {
       authorization: `Bearer ${options.bearer ?? bearer(secrets.AUTH_JWT_SECRET, user)}`,
@@ -51,7 +60,7 @@ function typedClient(
       ...(options.contentType !== undefined && { "content-type": options.contentType }),
     },
   };
-  return createTRPCClient<AppRouter>({ links: [batch ? httpBatchLink(link) : httpLink(link)] });
+  return createTRPCClient<AppRouter>({ links: [LINKS[link](linkOptions)] });
 }
 
 type TypedClient = ReturnType<typeof typedClient>;
@@ -162,7 +171,7 @@ const REFUSALS: Refusal[] = [
   {
     name: "a body that is no JSON by its type",
     call: (_client, session) =>
-      typedClient(false, { contentType: "text/plain" }).deleteSession.mutate({
+      typedClient("httpLink", { contentType: "text/plain" }).deleteSession.mutate({
         sessionId: session,
       }),
     code: "UNSUPPORTED_MEDIA_TYPE",
@@ -171,7 +180,7 @@ const REFUSALS: Refusal[] = [
   {
     name: "a caller without a valid bearer token",
     call: () =>
-      typedClient(false, { bearer: "nothing" }).getSession.query({
+      typedClient("httpLink", { bearer: "nothing" }).getSession.query({
         cloudAgentSessionId: NOBODYS_SESSION,
       }),
     code: "UNAUTHORIZED",
@@ -180,7 +189,7 @@ const REFUSALS: Refusal[] = [
   {
     name: "a caller without the internal key",
     call: (_client, session) =>
-      typedClient(false, { internalKey: "nothing" }).updateSession.mutate({
+      typedClient("httpLink", { internalKey: "nothing" }).updateSession.mutate({
         cloudAgentSessionId: session,
         callbackTarget: null,
       }),
@@ -189,10 +198,10 @@ const REFUSALS: Refusal[] = [
   },
 ];
 
-for (const batch of [false, true]) {
-  describe(batch ? "httpBatchLink" : "httpLink", () => {
+for (const link of Object.keys(LINKS) as (keyof typeof LINKS)[]) {
+  describe(link, () => {
     test("runs every procedure", async () => {
-      const client = typedClient(batch);
+      const client = typedClient(link);
       const session = await preparedSession(client);
       const inSession = { cloudAgentSessionId: session };
 
@@ -225,7 +234,7 @@ for (const batch of [false, true]) {
 
     for (const { name, call, ...expected } of REFUSALS) {
       test(`reads the refusal of ${name}`, async () => {
-        const client = typedClient(batch);
+        const client = typedClient(link);
         const session = await preparedSession(client);
         const { message, ...seen } = await refused(call(client, session));
         assert.deepEqual(seen, { admissionCode: undefined, retryable: undefined, ...expected });
@@ -269,7 +278,7 @@ function told(event: StreamEvent): string | boolean | number {
 
 test("the stream's frames are the declared ones", async () => {
   const user = environment.newUser();
-  const client = typedClient(false, { user });
+  const client = typedClient("httpLink", { user });
   const session = await preparedSession(client);
   const inSession = { cloudAgentSessionId: session };
   const follower = await StreamClient.open(environment.stack, user, session);

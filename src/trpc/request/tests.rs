@@ -11,6 +11,7 @@ fn get<'a>(path: &'a str, query: &'a str) -> RawRequest<'a> {
         path,
         query,
         content_type: None,
+        accept: None,
         body: b"",
     }
 }
@@ -21,6 +22,7 @@ fn post<'a>(path: &'a str, query: &'a str, body: &'a str) -> RawRequest<'a> {
         path,
         query,
         content_type: Some("application/json"),
+        accept: None,
         body: body.as_bytes(),
     }
 }
@@ -269,4 +271,25 @@ fn queries_and_mutations_do_not_share_a_batch() {
     let path = "health,nope,sendMessageV2";
     assert_eq!(refused(get(path, "batch=1")), ErrorKey::BadRequest);
     assert_eq!(refused(post(path, "batch=1", "{}")), ErrorKey::BadRequest);
+}
+
+#[test]
+fn a_batch_may_be_answered_in_lines() {
+    let with = |accept, query| RawRequest {
+        accept,
+        ..get("health", query)
+    };
+    for (accept, lines) in [
+        (None, false),
+        (Some("*/*"), false),
+        (Some("application/jsonl"), true),
+        (Some("text/html, application/jsonl"), true),
+    ] {
+        let Ok(Parsed::Calls(request)) = parse(with(accept, "batch=1")) else {
+            panic!("{accept:?}");
+        };
+        assert_eq!(request.lines, lines, "{accept:?}");
+    }
+    let alone = with(Some("application/jsonl"), "");
+    assert_eq!(refused(alone), ErrorKey::BadRequest);
 }
