@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 
+use cloud_agent_wire::Timestamp;
 use worker::Request;
 
+use crate::limits::SOCKET_MILLIS_MAX;
 use crate::session::error::StoreError;
 use crate::session::step::{Step, Write};
 
@@ -18,6 +20,8 @@ enum Fault {
     FailPersist,
     /// Panic when the rest of what is stored is about to be sent to the socket that is opened.
     PanicInReplay,
+    /// The socket that is opened has lasted almost as long as it may.
+    OldConnection,
 }
 
 thread_local! {
@@ -30,6 +34,7 @@ pub fn arm(request: &Request) -> worker::Result<()> {
         Some("panic-before-persist") => Some(Fault::PanicBeforePersist),
         Some("fail-persist") => Some(Fault::FailPersist),
         Some("panic-in-replay") => Some(Fault::PanicInReplay),
+        Some("old-connection") => Some(Fault::OldConnection),
         _ => None,
     };
     ARMED.set(fault);
@@ -54,6 +59,16 @@ pub fn before_commit(step: &Step) -> Result<(), StoreError> {
 pub fn before_round() {
     if ARMED.get() == Some(Fault::PanicInReplay) {
         strike();
+    }
+}
+
+/// When a socket that is opened now was opened.
+pub fn opened_at(now: Timestamp) -> Timestamp {
+    if ARMED.get() == Some(Fault::OldConnection) {
+        ARMED.set(None);
+        Timestamp::from_millis(now.as_millis() - SOCKET_MILLIS_MAX + 2_000)
+    } else {
+        now
     }
 }
 

@@ -92,6 +92,8 @@ pub fn open(
     store.use_ticket(&ticket, now)?;
     let latest = store.latest_event_id().map_err(|_| StreamError::Internal)?;
     let cursor = wanted.start.cursor(latest.unwrap_or(0));
+    #[cfg(feature = "test-faults")]
+    let now = super::faults::opened_at(now);
     let connection = Connection::new(wanted.session_id, now, cursor, wanted.filter);
     store
         .followers

@@ -1,4 +1,5 @@
-// A panic or a failing write inside the object, in a Worker that is built to have them on request.
+// What happens inside the object that no client can bring about, in a Worker that is built to have it on request: a panic,
+// a failing write, a connection that has lasted its time.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -157,4 +158,26 @@ test("a replay goes on by itself after a panic has ended the task that sent it",
   await waitFor("nothing to be owed any more", () =>
     (rows().deadline as { kind: string }[]).every(({ kind }) => kind !== "replay"),
   );
+});
+
+test("a connection that has lasted its time is asked to come again, and nothing is missed", async () => {
+  const headers = { "x-test-fault": "old-connection" };
+  const client = await StreamClient.open(environment.stack, user, session.id, {}, { headers });
+  const { data } = await client.type("connected");
+  assert.equal(client.lastId, data.latestEventId);
+  // One that nothing is sent costs nothing, and stays.
+  await new Promise((later) => setTimeout(later, 2_500));
+  assert.equal(client.ending, undefined);
+  const { messageId: id } = await session.send({ prompt: "json=3" });
+  const error = await waitFor("the word to connect again", () => client.errors[0]);
+  assert.equal(error.code, "WS_RECONNECT");
+  const query = { fromId: client.lastId };
+  const again = await StreamClient.open(environment.stack, user, session.id, query);
+  await again.ended(id);
+  const events = rows().event as { id: number }[];
+  assert.deepEqual(
+    [...client.stored, ...again.stored].map(({ eventId }) => eventId),
+    events.map((event) => event.id),
+  );
+  await again.close();
 });

@@ -120,6 +120,29 @@ describe("the stream", () => {
     await client.close();
   });
 
+  test("plain output is capped for each second, and what was left out is told", async () => {
+    const { user, session } = await newSession();
+    const client = await follow(user, session, { replay: false, eventTypes: "output" });
+    await client.type("connected");
+    const lines = 20_000;
+    const started = Date.now();
+    await completed(session, `text=${lines}`);
+    await client.type("output");
+    const seconds = Math.ceil((Date.now() - started) / 1_000) + 1;
+    const output = client.frames.filter((frame) => frame.streamEventType === "output");
+    const bytes = output.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0);
+    assert.ok(bytes <= seconds * 256 * 1024 + 1024, `${bytes} bytes in ${seconds} s`);
+    // After each gap the next line tells how many are missing.
+    let next = 1;
+    for (const { data } of output) {
+      next += Number(data.skippedLines ?? 0);
+      assert.equal(data.content, `line ${next}`);
+      next += 1;
+    }
+    assert.ok(output.length < lines, "some were left out");
+    await client.close();
+  });
+
   test("a client that comes later gets what is stored, then `connected`, then what goes on", async () => {
     const { user, session } = await newSession();
     const { messageId: first } = await session.initiate();
