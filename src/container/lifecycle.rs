@@ -10,7 +10,7 @@
 use cloud_agent_wire::Timestamp;
 
 use super::image::Image;
-use super::timing::{BOOT_MILLIS_MAX, DOUBT_MILLIS, STOP_GRACE_MILLIS};
+use super::timing::{BOOT_MILLIS_MAX, DOUBT_MILLIS, START_MILLIS_MAX, STOP_GRACE_MILLIS};
 
 /// How far the container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +118,9 @@ pub enum AlarmStep {
 }
 
 /// What a start has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Attempt {
+    since: Timestamp,
     has_removed: bool,
     has_started: bool,
 }
@@ -134,6 +135,8 @@ pub struct Lifecycle {
     /// The start that is under way.
     attempt: Option<Attempt>,
     calls_under_way: u32,
+    /// When the newest call came. One that is older than a call may last is not under way, whatever became of it.
+    called_at: Timestamp,
 }
 
 impl Lifecycle {
@@ -151,6 +154,7 @@ impl Lifecycle {
             stop,
             attempt: None,
             calls_under_way: 0,
+            called_at: Timestamp::from_millis(0),
         }
     }
 
@@ -167,6 +171,7 @@ impl Lifecycle {
             return Admission::StoreGone;
         }
         self.calls_under_way += 1;
+        self.called_at = now;
         self.put_off(now);
         if self.phase == Phase::Ready && is_running {
             Admission::Forward
@@ -212,12 +217,17 @@ impl Lifecycle {
         }
     }
 
-    /// Begins a start. False when one is under way.
-    pub fn begin_boot(&mut self) -> bool {
-        if self.attempt.is_some() {
+    /// Begins a start. False when one is under way; one that should have ended long ago counts as dead.
+    pub fn begin_boot(&mut self, now: Timestamp) -> bool {
+        let is_alive = |attempt: Attempt| now.millis_since(attempt.since) < START_MILLIS_MAX;
+        if self.attempt.is_some_and(is_alive) {
             return false;
         }
-        self.attempt = Some(Attempt::default());
+        self.attempt = Some(Attempt {
+            since: now,
+            has_removed: false,
+            has_started: false,
+        });
         true
     }
 
@@ -328,7 +338,13 @@ impl Lifecycle {
 
     /// The alarm rings.
     pub fn on_alarm(&mut self, is_running: bool, now: Timestamp) -> AlarmStep {
+        if now.millis_since(self.called_at) >= u64::from(self.image.call_millis_max) {
+            self.calls_under_way = 0;
+        }
         let is_busy = self.attempt.is_some() || self.calls_under_way > 0;
+        let again = Stop::Forced {
+            at: now.plus_millis(STOP_GRACE_MILLIS),
+        };
         match self.stop {
             None => AlarmStep::Rest,
             Some(_) if is_busy => {
@@ -342,11 +358,14 @@ impl Lifecycle {
             Some(stop) if now < stop.at() => AlarmStep::Rest,
             Some(Stop::Idle { .. }) => {
                 self.phase = Phase::Spent;
-                let at = now.plus_millis(STOP_GRACE_MILLIS);
-                self.stop = Some(Stop::Forced { at });
+                self.stop = Some(again);
                 AlarmStep::Terminate
             }
-            Some(Stop::Forced { .. }) => AlarmStep::Remove,
+            Some(Stop::Forced { .. }) => {
+                // Should it not be gone then, it is tried again.
+                self.stop = Some(again);
+                AlarmStep::Remove
+            }
         }
     }
 }

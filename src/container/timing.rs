@@ -16,6 +16,8 @@ pub const PROBE_INTERVAL_MILLIS: u64 = 100;
 pub const STOP_GRACE_MILLIS: u64 = 35_000;
 /// The longest that the removal of a container is waited for.
 pub const REMOVAL_MILLIS_MAX: u64 = 20_000;
+/// The longest that a start takes: a container that was ready once is waited for, removed, and another one booted.
+pub const START_MILLIS_MAX: u64 = 2 * BOOT_MILLIS_MAX + REMOVAL_MILLIS_MAX;
 
 const _: () = assert!(DOUBT_MILLIS < BOOT_MILLIS_MAX);
 const _: () = assert!((PROBE_MILLIS_MAX as u64) < CALL_WAIT_MILLIS);

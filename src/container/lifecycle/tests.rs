@@ -2,7 +2,9 @@ use cloud_agent_wire::Timestamp;
 
 use super::{Admission, AlarmStep, BootStep, ClaimReply, Lifecycle, Probe, Stop};
 use crate::container::image::{Image, RUNTIME};
-use crate::container::timing::{BOOT_MILLIS_MAX, DOUBT_MILLIS, STOP_GRACE_MILLIS};
+use crate::container::timing::{
+    BOOT_MILLIS_MAX, DOUBT_MILLIS, START_MILLIS_MAX, STOP_GRACE_MILLIS,
+};
 
 const SLEEP_AFTER: u64 = 8_000;
 
@@ -53,7 +55,7 @@ impl Scene {
 
     /// Begins a start and goes on to its end, with the same answer to each try.
     fn boot(&mut self, probe: Probe, claim: ClaimReply) {
-        assert!(self.life.begin_boot());
+        assert!(self.life.begin_boot(self.now));
         self.go_on(probe, claim);
     }
 
@@ -90,7 +92,7 @@ impl Scene {
 fn the_first_call_starts_the_container_and_claims_it() {
     let mut scene = Scene::new(None, false);
     assert_eq!(scene.call(false), Admission::Wait);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     assert_eq!(scene.step(), BootStep::Start);
     scene.is_running = true;
     scene.life.on_started(true, scene.now);
@@ -122,9 +124,9 @@ fn an_image_that_is_not_claimed_is_ready_when_it_answers() {
 fn calls_that_come_together_wait_for_one_start() {
     let mut scene = Scene::new(None, false);
     assert_eq!(scene.call(false), Admission::Wait);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     assert_eq!(scene.call(false), Admission::Wait);
-    assert!(!scene.life.begin_boot());
+    assert!(!scene.life.begin_boot(scene.now));
     assert_eq!(scene.life.after_wait(), Admission::NotReady);
     scene.go_on(Probe::Answered, ClaimReply::Taken);
     assert_eq!(scene.starts, 1);
@@ -151,7 +153,7 @@ fn a_container_that_never_answers_is_removed_and_the_next_call_starts_another() 
 fn a_platform_that_refuses_to_start_is_asked_once_by_each_start() {
     let mut scene = Scene::new(None, false);
     scene.call(false);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     assert_eq!(scene.step(), BootStep::Start);
     scene.life.on_started(false, scene.now);
     assert_eq!(scene.step(), BootStep::End);
@@ -165,7 +167,7 @@ fn a_container_that_cannot_be_removed_ends_the_start() {
     };
     let mut scene = Scene::new(Some(stop), true);
     scene.call(false);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     assert_eq!(scene.step(), BootStep::Remove);
     scene.life.on_removed(true);
     assert_eq!(scene.step(), BootStep::End);
@@ -190,7 +192,7 @@ fn a_container_that_somebody_else_has_claimed_is_replaced() {
     scene.call(true);
     scene.life.on_call_failed(scene.now);
     assert_eq!(scene.call(true), Admission::Wait);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     assert_eq!(scene.step(), BootStep::Probe);
     scene.life.on_probe(Probe::Answered, scene.now);
     assert_eq!(scene.step(), BootStep::Claim);
@@ -207,7 +209,7 @@ fn a_container_that_refuses_connections_after_it_was_ready_is_replaced_after_a_m
     scene.life.on_call_failed(scene.now);
     let doubted = scene.now;
     scene.call(true);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     loop {
         assert_eq!(scene.step(), BootStep::Probe);
         scene.life.on_probe(Probe::Refused, scene.now);
@@ -253,7 +255,7 @@ fn an_exit_while_a_start_is_under_way_is_the_starts_to_see() {
     scene.call(true);
     scene.life.on_call_failed(scene.now);
     scene.call(true);
-    assert!(scene.life.begin_boot());
+    assert!(scene.life.begin_boot(scene.now));
     assert_eq!(scene.step(), BootStep::Probe);
     scene.is_running = false;
     scene.life.on_exit();
@@ -297,7 +299,42 @@ fn a_container_that_ends_when_it_is_asked_to_leaves_nothing_to_do() {
 }
 
 #[test]
-fn a_call_under_way_keeps_the_container_however_long_it_takes() {
+fn a_container_that_is_not_gone_is_destroyed_again() {
+    let mut scene = Scene::ready();
+    scene.pass(2 * SLEEP_AFTER);
+    assert_eq!(scene.alarm(), AlarmStep::Terminate);
+    for _ in 0..3 {
+        scene.pass(STOP_GRACE_MILLIS);
+        assert_eq!(scene.alarm(), AlarmStep::Remove);
+        scene.life.on_removed(true);
+        assert!(scene.life.stop().is_some_and(|stop| stop.at() > scene.now));
+    }
+}
+
+#[test]
+fn a_call_that_never_ends_does_not_keep_the_container_for_ever() {
+    let mut scene = Scene::ready();
+    assert_eq!(scene.call(true), Admission::Forward);
+    scene.pass(u64::from(RUNTIME.call_millis_max) - 1);
+    assert_eq!(scene.alarm(), AlarmStep::Rest);
+    scene.pass(2 * SLEEP_AFTER);
+    assert_eq!(scene.alarm(), AlarmStep::Terminate);
+}
+
+#[test]
+fn a_start_that_never_ends_is_followed_by_another() {
+    let mut scene = Scene::new(None, false);
+    scene.call(false);
+    assert!(scene.life.begin_boot(scene.now));
+    scene.pass(START_MILLIS_MAX - 1);
+    assert!(!scene.life.begin_boot(scene.now));
+    scene.pass(1);
+    scene.boot(Probe::Answered, ClaimReply::Taken);
+    assert_eq!(scene.life.after_wait(), Admission::Forward);
+}
+
+#[test]
+fn a_call_under_way_keeps_the_container_idle_as_it_may_seem() {
     let mut scene = Scene::ready();
     assert_eq!(scene.call(true), Admission::Forward);
     scene.pass(3 * SLEEP_AFTER);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use cloud_agent_wire::{Claim, routes};
 use futures_util::future::select;
-use js_sys::Promise;
 use js_sys::futures::{JsFuture, future_to_promise};
-use wasm_bindgen::JsValue;
-use worker::{Delay, Fetcher, Method, Request, RequestInit, Response, State};
+use js_sys::{Object, Promise, Reflect};
+use wasm_bindgen::prelude::*;
+use worker::{Container, Delay, Fetcher, Method, Request, RequestInit, Response, State};
 
 use crate::container::lifecycle::{BootStep, ClaimReply, Lifecycle, Probe};
 use crate::container::timing::{
@@ -17,6 +17,15 @@ use crate::container::timing::{
 
 use super::super::platform::now;
 use super::owner::{Owner, log};
+
+#[wasm_bindgen]
+extern "C" {
+    /// A container, as the platform shows it.
+    type RawContainer;
+
+    #[wasm_bindgen(method, catch)]
+    fn start(this: &RawContainer, options: &Object) -> Result<(), JsValue>;
+}
 
 /// Nothing resolves it, and nothing looks at it.
 const ORIGIN: &str = "http://container";
@@ -30,7 +39,7 @@ impl Owner {
     }
 
     fn boot_under_way(self: &Rc<Self>, state: &State) -> Promise {
-        let begins = self.with(Lifecycle::begin_boot);
+        let begins = self.with(|life| life.begin_boot(now()));
         if let Some(boot) = self.boot.borrow().as_ref().filter(|_| !begins) {
             return boot.clone();
         }
@@ -52,7 +61,7 @@ impl Owner {
             match self.with(|life| life.next_step(is_running, now())) {
                 BootStep::Remove => self.remove().await,
                 BootStep::Start => {
-                    let started = self.container.start(None);
+                    let started = start(&self.container);
                     log(if started.is_ok() {
                         "started"
                     } else {
@@ -162,6 +171,17 @@ impl Owner {
         log(if is_running { "not removed" } else { "removed" });
         self.with(|life| life.on_removed(is_running));
     }
+}
+
+/// Starts a container that reaches the internet, which git needs and which is not the platform's default. The `worker`
+/// crate drops the options that are set, so it is asked for by hand.
+fn start(container: &Container) -> Result<(), JsValue> {
+    let options = Object::new();
+    Reflect::set(&options, &"enableInternet".into(), &JsValue::TRUE)?;
+    container
+        .as_ref()
+        .unchecked_ref::<RawContainer>()
+        .start(&options)
 }
 
 async fn pause(millis: u64) {

@@ -90,7 +90,9 @@ impl Owner {
             AlarmStep::Rest => Ok(()),
             AlarmStep::Terminate => {
                 log("idle");
-                self.container.signal(SIGTERM)
+                // Where it has ended meanwhile there is nobody to be asked; the alarm at the next stop sees to the rest.
+                let _ = self.container.signal(SIGTERM);
+                Ok(())
             }
             AlarmStep::Remove => {
                 self.remove().await;

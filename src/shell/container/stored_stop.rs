@@ -34,9 +34,10 @@ pub fn load(sql: &SqlStorage) -> Result<Option<Stop>, StoreError> {
 /// Stores the next stop and arms the alarm, or removes both. The alarm is part of the same commit.
 pub async fn save(storage: &Storage, stop: Option<Stop>, now: Timestamp) -> worker::Result<()> {
     let Some(stop) = stop else {
-        // The object is left as if it had never been used, so that it costs nothing.
+        // The object is left as if it had never been used, so that it costs nothing. Nothing can come in between.
+        let disarmed = platform::arm(storage, None)?;
         storage.delete_all().await?;
-        JsFuture::from(platform::arm(storage, None)?).await?;
+        JsFuture::from(disarmed).await?;
         return Ok(());
     };
     let sql = storage.sql();
