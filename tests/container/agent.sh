@@ -12,5 +12,11 @@ case $intent in
   # Out of the agent's group and session, and without its environment.
   env -i setsid sh -c 'sleep 600 & exec sleep 600' >/dev/null 2>&1 &
   ;;
+*'Look at the files'*)
+  # Where the test finds it, and enough lines to fill many packets.
+  printf '%s' "$intent" | grep -o '/workspace/[^"]*/attachments/[^"]*' |
+    xargs sha256sum | cut -c 1-64 | sort >"$HOME/digests"
+  seq -f '{"type":"line","number":%.0f}' 2000
+  ;;
 esac
 printf '%s\n' "$intent" | /usr/local/bin/workspace-runtime agent

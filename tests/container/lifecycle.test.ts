@@ -14,7 +14,7 @@ describe("a container that nobody uses", () => {
   let sandboxes: Sandboxes;
 
   before(async () => {
-    sandboxes = await Sandboxes.start({ SLEEP_AFTER_MS: "1500" });
+    sandboxes = await Sandboxes.start({ variables: { SLEEP_AFTER_MS: "1500" } });
   });
 
   after(async () => {

@@ -73,6 +73,18 @@ export function processesOf(container: string): ContainerProcess[] {
   });
 }
 
+/** The image of `runtime/Dockerfile`, which all test files share. */
+const RUNTIME_IMAGE = "localhost/cloud-agent-session-runtime:test";
+
+/** Makes it of the program that was built on this machine, so that neither a compiler nor a registry is needed. */
+function buildRuntimeImage(): void {
+  if (!existsSync(runtimeProgram())) throw new Error("the runtime is not built");
+  podman(
+    ...["build", "--target=prebuilt", "--file", join(projectRoot, "runtime", "Dockerfile")],
+    ...["--build-arg", `BASE=${BASE_IMAGE}`, "--tag", RUNTIME_IMAGE, projectRoot],
+  );
+}
+
 /** An engine with an image of its own. */
 export class ContainerEngine {
   readonly #folder: string;
@@ -117,17 +129,13 @@ export class ContainerEngine {
     return podman("inspect", "--format", "{{.NetworkSettings.Gateway}}", this.#name).trim();
   }
 
-  /** Makes the image: that of `runtime/Dockerfile`, and on top of it what the tests need. */
-  buildImage(allowedHosts: readonly string[]): void {
-    const runtime = `${this.image}-runtime`;
-    // The program was built on this machine, so that neither a compiler nor a registry is needed.
-    if (!existsSync(runtimeProgram())) throw new Error("the runtime is not built");
+  /** Makes the image: a stage of the tests' Dockerfile on top of the runtime's image. */
+  buildImage(allowedHosts: readonly string[], stage: string): void {
+    buildRuntimeImage();
     podman(
-      ...["build", "--target=prebuilt", "--file", join(projectRoot, "runtime", "Dockerfile")],
-      ...["--build-arg", `BASE=${BASE_IMAGE}`, "--tag", runtime, projectRoot],
-    );
-    podman(
-      ...["build", "--build-arg", `IMAGE=${runtime}`, "--tag", this.image],
+      // Of an image that differs in an argument alone, the cache would give the older one.
+      ...["build", "--no-cache", `--target=${stage}`, "--tag", this.image],
+      ...["--build-arg", `IMAGE=${RUNTIME_IMAGE}`],
       ...["--build-arg", `DEV_ALLOWED_HOSTS=${allowedHosts.join(",")}`],
       join(projectRoot, "tests", "container"),
     );
@@ -145,7 +153,7 @@ export class ContainerEngine {
     for (const name of [...this.containers(), this.#name]) {
       podman("rm", "--force", "--ignore", "--time=0", name);
     }
-    podman("rmi", "--force", this.image, `${this.image}-runtime`);
+    podman("rmi", "--force", this.image);
     this.#service.kill("SIGTERM");
     await rm(this.#folder, { recursive: true, force: true });
   }

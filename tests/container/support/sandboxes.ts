@@ -29,6 +29,16 @@ export interface SandboxSession {
   token: string;
 }
 
+/** How to start one. */
+export interface SandboxesOptions {
+  /** More variables of the Worker. */
+  variables?: Variables;
+  /** Which stage of the tests' Dockerfile containers are made of. */
+  image?: "prompt" | "slow";
+  /** Names of bindings that are R2 buckets. */
+  buckets?: readonly string[];
+}
+
 /** Everything that a test file talks to. */
 export class Sandboxes {
   readonly server: GitServer;
@@ -52,11 +62,11 @@ export class Sandboxes {
     this.#folder = parts.folder;
   }
 
-  static async start(variables: Variables = {}): Promise<Sandboxes> {
+  static async start(options: SandboxesOptions = {}): Promise<Sandboxes> {
     const engine = await ContainerEngine.start();
     const secrets = freshSecrets();
     const server = await startGitServer(engine.openBridge());
-    engine.buildImage([server.host]);
+    engine.buildImage([server.host], options.image ?? "prompt");
     const folder = await mkdtemp(join(tmpdir(), "sandboxes-"));
     const require = createRequire(join(workerdFolder(), "package.json"));
     const containers: Containers = {
@@ -69,12 +79,13 @@ export class Sandboxes {
       build: workerBuildFolder(),
       storage: join(folder, "worker"),
       containers,
+      buckets: options.buckets ?? [],
       variables: {
         ...secrets,
         ENVIRONMENT: "development",
         DEV_ALLOWED_HOSTS: server.host,
         DRAIN_DELAY_MS: "20",
-        ...variables,
+        ...options.variables,
       },
     });
     return new Sandboxes({ server, engine, worker, secrets, folder });
