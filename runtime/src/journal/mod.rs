@@ -9,10 +9,11 @@ mod segment;
 mod tests;
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use cloud_agent_wire::{EventSequence, JournalEvent, RuntimeEvent};
 use tokio::sync::{Notify, watch};
@@ -26,12 +27,15 @@ pub use reader::Reader;
 use segment::Segment;
 pub use segment::decode;
 
+/// Wait between two tries to append output to a disk that refuses it.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
 /// Why an event was not appended.
 #[derive(Debug)]
 pub enum AppendError {
     /// There is no room for this kind of event now.
     Full,
-    /// The journal was closed: the session is deleted or the runtime stops.
+    /// The journal was closed, since the session is deleted, or nobody waits for the event any more.
     Closed,
     /// The disk refused it.
     Disk(io::Error),
@@ -71,9 +75,16 @@ impl Journal {
     /// Those of the file system.
     pub fn open(directory: &Path, mut seen: impl FnMut(&JournalEvent)) -> io::Result<Self> {
         files::private_directory(directory)?;
-        let mut segments = segment::list(directory)?;
-        for segment in &mut segments {
+        let mut segments: VecDeque<Segment> = VecDeque::new();
+        for mut segment in segment::list(directory)? {
             segment.load(directory, &mut seen)?;
+            let next = segments.back().map_or(1, |before| before.next);
+            if segment.bytes == 0 && segment.first < next {
+                // It could not be begun, and its number was given in the one before.
+                files::remove_file(&segment::path(directory, segment.first))?;
+            } else {
+                segments.push_back(segment);
+            }
         }
         if segments.is_empty() {
             segments.push_back(Segment::create(directory, 1)?);
@@ -94,7 +105,7 @@ impl Journal {
         })
     }
 
-    /// Appends an event of a turn's life, which may use the reserve.
+    /// Appends an event of a turn's life, for which there always is room.
     ///
     /// # Errors
     /// [`AppendError::Closed`] and [`AppendError::Disk`]; never [`AppendError::Full`].
@@ -108,10 +119,11 @@ impl Journal {
         let _ = self.append_within(event, JOURNAL_BYTES_MAX - JOURNAL_BYTES_RESERVED);
     }
 
-    /// Appends output once there is room for it: the reader must acknowledge first when there is none.
+    /// Appends output once there is room for it: the reader must acknowledge first when the journal is full, and
+    /// somebody make room when the disk is.
     ///
     /// # Errors
-    /// [`AppendError::Closed`], also when `cancel` fires while it waits, and [`AppendError::Disk`].
+    /// [`AppendError::Closed`], also when `cancel` fires while it waits.
     pub async fn append_output(
         &self,
         event: RuntimeEvent,
@@ -122,10 +134,15 @@ impl Journal {
             freed.as_mut().enable();
             match self.append_within(event.clone(), JOURNAL_BYTES_MAX - JOURNAL_BYTES_RESERVED) {
                 Err(AppendError::Full) => {}
+                Err(AppendError::Disk(error)) => {
+                    tracing::error!(error = %error, "output waits for the disk");
+                }
                 result => return result,
             }
             tokio::select! {
                 () = freed => {}
+                // A disk does not tell when it takes something again.
+                () = tokio::time::sleep(DISK_RETRY) => {}
                 () = cancel.cancelled() => return Err(AppendError::Closed),
             }
         }
@@ -164,11 +181,11 @@ impl Journal {
         });
         if ahead {
             tracing::warn!("the reader's position is ahead of the journal");
-            inner.next = acknowledged.saturating_add(1);
+            inner.roll(&self.directory, acknowledged.saturating_add(1))?;
             self.newest.send_replace(acknowledged);
-        }
-        if ahead || active_is_done {
-            inner.roll(&self.directory)?;
+        } else if active_is_done {
+            let next = inner.next;
+            inner.roll(&self.directory, next)?;
         }
         let mut removed = false;
         while inner.segments.len() > 1 {
@@ -178,7 +195,7 @@ impl Journal {
             if oldest.next > acknowledged.saturating_add(1) {
                 break;
             }
-            fs::remove_file(segment::path(&self.directory, oldest.first))?;
+            files::remove_file(&segment::path(&self.directory, oldest.first))?;
             inner.segments.pop_front();
             removed = true;
         }
@@ -236,7 +253,7 @@ impl Inner {
             .back()
             .is_some_and(|active| active.bytes >= JOURNAL_SEGMENT_BYTES)
         {
-            self.roll(directory)?;
+            self.roll(directory, self.next)?;
         }
         let Some(active) = self.segments.back_mut() else {
             return Err(io::ErrorKind::NotFound.into());
@@ -261,12 +278,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins a new segment at the next number. The one before is then complete and on the disk.
-    fn roll(&mut self, directory: &Path) -> io::Result<()> {
+    /// Begins a new segment at `next`, which becomes the next number. The one before is then complete and on the disk.
+    /// A roll that fails changes nothing here, and may be repeated.
+    fn roll(&mut self, directory: &Path, next: u64) -> io::Result<()> {
         self.sync()?;
-        let segment = Segment::create(directory, self.next)?;
-        self.active = segment::open_to_append(directory, segment.first)?;
+        let segment = Segment::create(directory, next)?;
+        self.active = segment::open_to_append(directory, next)?;
         self.segments.push_back(segment);
+        self.next = next;
         Ok(())
     }
 }

@@ -23,11 +23,12 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Makes an empty segment.
+    /// Makes an empty segment, also in the place of one that could not be begun.
     pub fn create(directory: &Path, first: u64) -> io::Result<Self> {
         OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(0o600)
             .open(path(directory, first))?;
         File::open(directory)?.sync_all()?;

@@ -8,7 +8,7 @@ use cloud_agent_wire::{EventSequence, Generation, JournalEvent, RuntimeEvent};
 use tokio_util::sync::CancellationToken;
 
 use super::{AppendError, Journal, Reader};
-use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_RESERVED};
+use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_RESERVED, JOURNAL_SEGMENT_BYTES};
 
 struct Folder(PathBuf);
 
@@ -183,4 +183,42 @@ async fn a_closed_journal_takes_nothing_and_wakes_its_readers() {
     reader.changed().await;
     assert!(reader.is_closed());
     assert!(matches!(journal.append(event(1)), Err(AppendError::Closed)));
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_begun_costs_no_event_and_no_number() {
+    let folder = Folder::new();
+    let journal = folder.journal();
+    journal.append(event(1)).expect("it is appended");
+    let (path, away) = (folder.0.join("journal"), folder.0.join("away"));
+    fs::rename(&path, &away).expect("it is there");
+    let ahead = EventSequence::new(50);
+    assert!(journal.acknowledge(ahead).is_err());
+    fs::rename(&away, &path).expect("it is there");
+    // As after a try that failed when it had made the file.
+    fs::write(path.join(format!("{:020}.ndjson", 2)), "").expect("it is written");
+    assert_eq!(journal.append(event(2)).expect("it is appended").get(), 2);
+    drop(journal);
+    let journal = folder.journal();
+    assert_eq!(read(&journal, 0).await, [1, 2]);
+    fs::write(path.join(format!("{:020}.ndjson", 51)), "").expect("it is written");
+    journal.acknowledge(ahead).expect("it is acknowledged");
+    assert_eq!(journal.append(event(3)).expect("it is appended").get(), 51);
+}
+
+#[tokio::test]
+async fn output_waits_for_a_disk_that_refuses_it() {
+    let folder = Folder::new();
+    let journal = folder.journal();
+    let cancel = CancellationToken::new();
+    let full = usize::try_from(JOURNAL_SEGMENT_BYTES).expect("it is small");
+    journal.append(output(full)).expect("it is appended");
+    let (path, away) = (folder.0.join("journal"), folder.0.join("away"));
+    fs::rename(&path, &away).expect("it is there");
+    let waiting = journal.append_output(output(1), &cancel);
+    let mut waiting = std::pin::pin!(waiting);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
+    assert!(early.is_err(), "it waits");
+    fs::rename(&away, &path).expect("it is there");
+    assert_eq!(waiting.await.expect("it is appended").get(), 2);
 }
