@@ -68,9 +68,9 @@ impl Group {
     pub async fn wait(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
         drop(self.ended.readable().await?);
         self.kill();
-        let leader = self.leader.take();
         let status = child.wait().await;
-        if let Some(leader) = leader {
+        // Not before: a caller that stops waiting leaves the child to this value.
+        if let Some(leader) = self.leader.take() {
             children::forget(leader);
         }
         status
