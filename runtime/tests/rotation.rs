@@ -158,3 +158,22 @@ async fn the_story_with_a_credential_helper() {
 async fn the_story_with_the_credential_in_origin() {
     story("url").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_proved_although_everybody_may_read_the_repository() {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    server.make_public();
+    let runtime = start(&server, &root, "helper").await;
+    let good = server.issue();
+    first_turn(&server, &runtime, &good).await;
+    let wrong = support::token();
+    runtime
+        .put_workspace(workspace(&server.url("r"), 2, &wrong))
+        .await;
+    runtime.put_turn(2, 2, 2, json!({})).await;
+    let events = runtime.wait_for("error", 2).await;
+    let failure = &first(&events, "error")["failure"];
+    assert_eq!(failure["subtype"], "git_authentication_failed");
+    assert!(files_with(root.path(), &[wrong]).is_empty());
+    assert!(!files_with(root.path(), &[good]).is_empty());
+}

@@ -74,6 +74,9 @@ impl RemoteSettings<'_> {
         let mut settings = settings();
         if let Some(helper) = self.helper {
             settings.push(format!("credential.{origin}.helper={helper}"));
+            // A server that lets everybody read would never ask for the credential, and so prove nothing. A git that
+            // is older than 2.46 does not know the setting.
+            settings.push("http.proactiveAuth=basic".to_owned());
         }
         for (key, value) in [
             // A redirect could carry the credential to somebody else.
@@ -255,6 +258,7 @@ mod tests {
                 "init.defaultBranch=main",
                 "commit.gpgSign=false",
                 "credential.https://git.example.helper=/bin/runtime git-credential",
+                "http.proactiveAuth=basic",
                 "http.followRedirects=false",
                 "http.https://git.example/.followRedirects=false",
                 "http.proxy=",

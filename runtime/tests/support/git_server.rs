@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -24,6 +25,8 @@ pub enum Fault {
     StallPacks,
     /// Logged-in requests are never answered.
     StallEverything,
+    /// Logged-in requests are answered with 503.
+    FailEverything,
     /// Logged-in requests are sent to another server.
     Redirect(u16),
 }
@@ -48,6 +51,7 @@ struct Shared {
     tokens: Mutex<BTreeSet<String>>,
     seen: Mutex<Vec<Seen>>,
     fault: Mutex<Fault>,
+    is_public: AtomicBool,
 }
 
 impl GitServer {
@@ -58,6 +62,7 @@ impl GitServer {
             tokens: Mutex::default(),
             seen: Mutex::default(),
             fault: Mutex::new(Fault::None),
+            is_public: AtomicBool::new(false),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -136,6 +141,15 @@ impl GitServer {
         }
     }
 
+    /// Makes a repository that is like the first one, which takes less time than to make its commits anew.
+    pub fn copy(&self, name: &str) {
+        let copied = Command::new("cp")
+            .arg("-r")
+            .args([self.path("r"), self.path(name)])
+            .status();
+        assert!(copied.expect("it runs").success());
+    }
+
     pub fn issue(&self) -> String {
         let token = super::token();
         self.shared
@@ -162,6 +176,11 @@ impl GitServer {
 
     pub fn set_fault(&self, fault: Fault) {
         *self.shared.fault.lock().expect("no holder failed") = fault;
+    }
+
+    /// Lets everybody read who brings no token. A wrong one is refused.
+    pub fn make_public(&self) {
+        self.shared.is_public.store(true, Ordering::Release);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -224,14 +243,15 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         token: token.clone(),
         path: parts.uri.path().to_owned(),
     });
-    let is_known = token.is_some_and(|token| {
-        shared
-            .tokens
-            .lock()
-            .expect("no holder failed")
-            .contains(&token)
-    });
-    if !is_known {
+    let is_push = parts.uri.to_string().contains("git-receive-pack");
+    let is_allowed = match token {
+        Some(token) => {
+            let tokens = shared.tokens.lock().expect("no holder failed");
+            tokens.contains(&token)
+        }
+        None => shared.is_public.load(Ordering::Acquire) && !is_push,
+    };
+    if !is_allowed {
         let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")];
         return (StatusCode::UNAUTHORIZED, challenge, "no").into_response();
     }
@@ -239,6 +259,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let is_pack = parts.uri.path().ends_with("/git-upload-pack");
     match fault {
         Fault::StallEverything => return std::future::pending().await,
+        Fault::FailEverything => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Fault::StallPacks if is_pack => {
             let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
             let begin = futures_util::stream::iter([Ok(Bytes::from_static(b"0"))]);
