@@ -218,3 +218,46 @@ async fn locks_are_removed_and_conflicts_are_not_committed() {
     );
     assert_eq!(git(&runtime.repo(), &["rev-parse", "HEAD"]), before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_that_cannot_be_fetched_into_costs_one_turn() {
+    let scene = Scene::start("echo change >> change", "{}").await;
+    let runtime = &scene.runtime;
+    runtime
+        .put_workspace(workspace(&scene.server.url("r"), 1, &scene.server.issue()))
+        .await;
+    let publish = async |number: u32, end: &str| {
+        let finalization = json!({ "autoCommit": true });
+        runtime.put_turn(number, 1, 1, finalization).await;
+        runtime.wait_for(end, number).await
+    };
+    publish(1, "complete").await;
+    let folder = runtime.session().join("runtime");
+    let lock = folder.join("push.git/refs/heads/work.lock");
+    std::fs::write(lock, "").expect("the repository is there");
+    publish(2, "error").await;
+    publish(3, "complete").await;
+    let count = git(&scene.server.path("r"), &["rev-list", "--count", "main"]);
+    assert_eq!(count, "4", "everything was pushed");
+    let names = std::fs::read_dir(folder).expect("it is there").flatten();
+    let mut names = names.map(|entry| entry.file_name());
+    assert!(!names.any(|name| name.to_string_lossy().starts_with("temporary-")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_that_is_named_after_a_secret_is_neither_told_nor_pushed() {
+    let scene = Scene::start("git checkout -q -b \"$PLAIN\"; echo x > change", "{}").await;
+    let (runtime, secret) = (&scene.runtime, format!("ghp_{}", uuid::Uuid::new_v4()));
+    let mut body = workspace(&scene.server.url("r"), 1, &scene.server.issue());
+    body["env"] = json!({ "PLAIN": secret });
+    runtime.put_workspace(body).await;
+    for number in [1, 2] {
+        let finalization = json!({ "autoCommit": true });
+        runtime.put_turn(number, 1, 1, finalization).await;
+        let events = runtime.wait_for("complete", number).await;
+        assert!(!json!(events).to_string().contains(&secret));
+        assert_eq!(first(&events, "autocommit_completed")["pushed"], false);
+        assert!(first(&events, "complete")["branch"].is_null());
+    }
+    assert_eq!(scene.server.branch("r", &secret), None);
+}

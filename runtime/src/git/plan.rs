@@ -187,6 +187,11 @@ pub fn checkout(branch: &str, start: &str) -> Vec<OsString> {
     .to_vec()
 }
 
+/// Words that print the commit which a name stands for; git ends with 1 when there is none.
+pub fn rev_parse(name: &str) -> [&str; 5] {
+    ["rev-parse", "--verify", "--quiet", "--end-of-options", name]
+}
+
 /// A credential helper's command for git's configuration.
 ///
 /// Git runs an absolute path as it is and everything after `!` through a shell.

@@ -152,6 +152,38 @@ impl Git<'_> {
         process::run(job, self.context.short_deadline(), self.cancel, |_| {}).await
     }
 
+    /// The commit that a name stands for in a repository of the runtime's; `None` when there is none.
+    ///
+    /// # Errors
+    /// A failure that says what kind of trouble it was.
+    pub async fn commit(&self, repository: &Path, name: &str) -> Result<Option<String>, StepError> {
+        let words = plan::rev_parse(name).map(Into::into).to_vec();
+        let job = self.job(plan::settings(), words, "none", repository.to_owned());
+        self.printed_commit(self.run(&job).await)
+    }
+
+    /// What [`plan::rev_parse`] printed. Anything but a commit is refused: where the agent's user runs git, others of
+    /// that user can make it print what they like.
+    ///
+    /// # Errors
+    /// A failure that says what kind of trouble it was.
+    pub fn printed_commit(&self, outcome: Outcome) -> Result<Option<String>, StepError> {
+        if outcome.ending == Ending::Exited(1) {
+            return Ok(None);
+        }
+        let outcome = self.succeed(Operation::Local, outcome)?;
+        let text = String::from_utf8_lossy(&outcome.stdout);
+        let text = text.trim();
+        let is_commit =
+            matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_commit {
+            Ok(Some(text.to_owned()))
+        } else {
+            let detail = "git named no commit".to_owned();
+            Err(self.failed(FailureSubtype::WorkspaceSetupUnknown, detail))
+        }
+    }
+
     /// Turns an outcome that is not a success into a failure.
     ///
     /// # Errors

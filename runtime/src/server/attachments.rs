@@ -13,7 +13,6 @@ use axum::response::IntoResponse;
 use cloud_agent_wire::RuntimeErrorCode;
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
-use uuid::Uuid;
 
 use super::App;
 use super::body::too_slow;
@@ -36,11 +35,7 @@ pub async fn put(
     }
     let session = app.find_or_create(&id).await?;
     let (agent, folder) = (app.context.config.agent_uid, session.paths.attachments());
-    let temporary =
-        session
-            .paths
-            .runtime()
-            .join(format!("{}{}", files::TEMPORARY_PREFIX, Uuid::new_v4()));
+    let temporary = session.paths.runtime().join(files::temporary_name());
     let result = async {
         tokio::time::timeout(ATTACHMENT_TIMEOUT, receive(request, &temporary, agent))
             .await

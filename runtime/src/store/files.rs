@@ -73,7 +73,7 @@ pub fn replace(
     durability: Durability,
 ) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let temporary = directory.join(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4()));
+    let temporary = directory.join(temporary_name());
     let written = write_new(&temporary, content, user, durability)
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -87,7 +87,12 @@ pub fn replace(
 }
 
 /// Names of files that a crash may leave behind begin with this.
-pub const TEMPORARY_PREFIX: &str = "temporary-";
+const TEMPORARY_PREFIX: &str = "temporary-";
+
+/// A new name for something that the next start removes if it still has it.
+pub fn temporary_name() -> String {
+    format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4())
+}
 
 fn write_new(
     path: &Path,

@@ -5,6 +5,8 @@
 //! there.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cloud_agent_wire::branch_name::BranchKind;
@@ -13,11 +15,12 @@ use cloud_agent_wire::{FailureSubtype, NulInWord, RuntimeEvent, ShellWord, branc
 
 use super::run::Turn;
 use crate::git::plan;
-use crate::git::run::{Git, StepError};
+use crate::git::run::{Git, StepError, blocking};
 use crate::limits::WORKSPACE_GIT_GRACE;
 use crate::process::{self, Ending, Job, Outcome, SESSION_MARKER};
-use crate::store::records;
-use crate::workspace::{branch, locks};
+use crate::store::removal::remove_directory;
+use crate::store::{files, records};
+use crate::workspace::locks;
 
 /// The name under which a commit is kept in the runtime's repository.
 const FETCHED: &str = "refs/heads/work";
@@ -44,7 +47,7 @@ pub async fn publish(turn: &Turn<'_>) -> Result<(), StepError> {
     let has_committed = publisher.commit().await?;
     let head = publisher.head().await?;
     let pushed = match &head {
-        Some(head) => publisher.push(head, has_committed).await?,
+        Some(head) => publisher.push(head).await?,
         None => false,
     };
     session.append_surely(RuntimeEvent::AutocommitCompleted {
@@ -104,32 +107,18 @@ impl Publisher<'_> {
 
     /// The workspace's commit; `None` when it has none yet.
     async fn head(&self) -> Result<Option<String>, StepError> {
-        let words = [
-            "rev-parse",
-            "--verify",
-            "--quiet",
-            "--end-of-options",
-            "HEAD",
-        ];
-        let outcome = self.try_in_workspace(&words, None).await;
-        if outcome.ending == Ending::Exited(1) {
-            return Ok(None);
-        }
-        let outcome = self.git.succeed(Operation::Local, outcome)?;
-        Ok(Some(
-            String::from_utf8_lossy(&outcome.stdout).trim().to_owned(),
-        ))
+        let outcome = self.try_in_workspace(&plan::rev_parse("HEAD"), None).await;
+        self.git.printed_commit(outcome)
     }
 
     /// Pushes the branch that is checked out; `false` when the remote has it already.
-    async fn push(&self, head: &str, has_committed: bool) -> Result<bool, StepError> {
-        let branch = branch::current(&self.git.paths.repo());
+    async fn push(&self, head: &str) -> Result<bool, StepError> {
         let is_branch = |name: &String| branch_name::classify(name) == Some(BranchKind::Branch);
-        let Some(branch) = branch.filter(is_branch) else {
-            tracing::info!(sessionId = %self.turn.session.id, "no branch is checked out, so nothing is pushed");
+        let Some(branch) = self.turn.branch().filter(is_branch) else {
+            tracing::info!(sessionId = %self.turn.session.id, "no branch is checked out that may be told, so nothing is pushed");
             return Ok(false);
         };
-        if self.is_published(&branch, head, has_committed).await? {
+        if self.is_published(&branch, head).await? {
             return Ok(false);
         }
         let commit = self.fetch_into_own_repository().await?;
@@ -167,16 +156,11 @@ impl Publisher<'_> {
     }
 
     /// Whether the remote has everything: its branch is at this commit, or nothing was added to what it had.
-    async fn is_published(
-        &self,
-        branch: &str,
-        head: &str,
-        has_committed: bool,
-    ) -> Result<bool, StepError> {
+    async fn is_published(&self, branch: &str, head: &str) -> Result<bool, StepError> {
         let record = records::read_workspace(self.git.paths)
             .map_err(|error| self.git.disk_failed(&error))?;
         let known = record.and_then(|record| record.published);
-        if !has_committed && known.as_deref() == Some(head) {
+        if known.as_deref() == Some(head) {
             return Ok(true);
         }
         let reference = format!("refs/heads/{branch}");
@@ -189,22 +173,55 @@ impl Publisher<'_> {
     }
 
     /// Fetches the workspace's commit into the runtime's bare repository and names it.
+    ///
+    /// The repository has its name only while no git writes to it: one that was killed leaves locks and half packs,
+    /// which go with the temporary name. The next turn makes another then.
     async fn fetch_into_own_repository(&self) -> Result<String, StepError> {
-        let repository = self.git.paths.push_repository();
-        if !repository.exists() {
-            let words: Vec<OsString> = vec![
-                "init".into(),
-                "--bare".into(),
-                "--quiet".into(),
-                "--template=".into(),
-                "--".into(),
-                repository.clone().into(),
-            ];
-            let empty = self.git.paths.empty();
-            self.git
-                .local(Operation::Local, &empty, words, |_| {})
-                .await?;
-        }
+        let paths = self.git.paths.clone();
+        let temporary = paths.runtime().join(files::temporary_name());
+        let to_take = temporary.clone();
+        let is_there = blocking(move || match fs::rename(paths.push_repository(), to_take) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            result => result.map(|()| true),
+        });
+        let is_there = is_there
+            .await
+            .map_err(|error| self.git.disk_failed(&error))?;
+        let fetched = async {
+            if !is_there {
+                self.make_repository(&temporary).await?;
+            }
+            self.fetch_into(&temporary).await
+        };
+        let fetched = fetched.await;
+        let (is_whole, target) = (fetched.is_ok(), self.git.paths.push_repository());
+        blocking(move || {
+            if is_whole {
+                fs::rename(temporary, target)
+            } else {
+                remove_directory(&temporary)
+            }
+        })
+        .await
+        .map_err(|error| self.git.disk_failed(&error))?;
+        fetched
+    }
+
+    async fn make_repository(&self, repository: &Path) -> Result<(), StepError> {
+        let words: Vec<OsString> = vec![
+            "init".into(),
+            "--bare".into(),
+            "--quiet".into(),
+            "--template=".into(),
+            "--".into(),
+            repository.into(),
+        ];
+        let empty = self.git.paths.empty();
+        let made = self.git.local(Operation::Local, &empty, words, |_| {});
+        made.await.map(|_| ())
+    }
+
+    async fn fetch_into(&self, repository: &Path) -> Result<String, StepError> {
         let mut words: Vec<OsString> = [
             "fetch",
             "--quiet",
@@ -223,16 +240,15 @@ impl Publisher<'_> {
         words.push(format!("+HEAD:{FETCHED}").into());
         let mut settings = plan::settings();
         settings.push("protocol.file.allow=always".to_owned());
-        let job = self.git.job(settings, words, "file", repository.clone());
+        let job = self.git.job(settings, words, "file", repository.to_owned());
         let outcome = self.git.run(&job).await;
         self.git.succeed(Operation::Local, outcome)?;
-        let words = ["rev-parse", "--verify", "--end-of-options", FETCHED];
-        let words = words.map(Into::into).to_vec();
-        let outcome = self
-            .git
-            .local(Operation::Local, &repository, words, |_| {})
-            .await?;
-        Ok(String::from_utf8_lossy(&outcome.stdout).trim().to_owned())
+        let commit = self.git.commit(repository, FETCHED).await?;
+        commit.ok_or_else(|| {
+            let detail = "the workspace's commit was not fetched".to_owned();
+            self.git
+                .failed(FailureSubtype::WorkspaceSetupUnknown, detail)
+        })
     }
 
     /// The command that serves the workspace as the agent's user; `None` when that is the runtime's own.

@@ -99,12 +99,11 @@ impl End {
 impl Turn<'_> {
     /// Tells that the workspace is ready, runs the agent, and publishes its work if the message asks for that.
     pub async fn run(&self) -> End {
-        let repo = self.session.paths.repo();
         let ready = self.session.journal.append(RuntimeEvent::Ready {
             message_id: self.message_id.clone(),
             submission: self.submission,
             generation: self.ready.generation,
-            branch: branch::current(&repo),
+            branch: self.branch(),
             cold: self.ready.cold,
         });
         if let Err(error) = ready {
@@ -135,9 +134,15 @@ impl Turn<'_> {
             }
         }
         End::Completed {
-            branch: branch::current(&repo),
+            branch: self.branch(),
             gate_result,
         }
+    }
+
+    /// The branch that is checked out. One whose name holds a secret is not told, and given to no command.
+    pub fn branch(&self) -> Option<String> {
+        let redactor = self.session.secrets().redactor();
+        branch::current(&self.session.paths.repo()).filter(|name| redactor.text(name) == *name)
     }
 
     fn journal_failed(&self, error: &AppendError) -> End {

@@ -117,27 +117,8 @@ async fn fetch(
 }
 
 async fn has_commit(git: &Git<'_>, repo: &Path, name: &str) -> Result<bool, StepError> {
-    let commit = format!("{name}^{{commit}}");
-    let words = [
-        "rev-parse",
-        "--verify",
-        "--quiet",
-        "--end-of-options",
-        &commit,
-    ];
-    let settings = plan::settings();
-    let job = git.job(
-        settings,
-        words.map(Into::into).to_vec(),
-        "none",
-        repo.to_owned(),
-    );
-    let outcome = git.run(&job).await;
-    // 1 is the answer "no"; anything else is a failure.
-    if outcome.ending == crate::process::Ending::Exited(1) {
-        return Ok(false);
-    }
-    git.succeed(Operation::Local, outcome).map(|_| true)
+    let commit = git.commit(repo, &format!("{name}^{{commit}}")).await?;
+    Ok(commit.is_some())
 }
 
 /// Longest `HEAD` file that is read, in bytes.

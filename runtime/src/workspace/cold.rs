@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use cloud_agent_wire::PrepareStep;
 use cloud_agent_wire::git_failure::Operation;
-use uuid::Uuid;
 
 use super::branch;
 use super::credential::install;
@@ -44,7 +43,8 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
     blocking(move || remove(&to_clear)).await.map_err(disk)?;
 
     let temporary = clone(preparation).await?;
-    let published = head(preparation, &temporary).await?;
+    // There is none in an empty repository.
+    let published = git.commit(&temporary, "HEAD").await?;
     let (from, to) = (temporary, paths.clone());
     let agent = context.config.agent_uid;
     blocking(move || hand_over(&from, &to, agent))
@@ -109,14 +109,12 @@ async fn clone(preparation: &Preparation<'_>) -> Result<PathBuf, StepError> {
     reporter.step(PrepareStep::Clone);
     let candidate = paths.candidate_credential();
     if let Some(credential) = &spec.credential {
-        credential_file::write(&candidate, credential, None)
+        credential_file::write(&candidate, credential, None, Durability::Process)
             .map_err(|error| git.disk_failed(&error))?;
     }
     let file = spec.credential.as_ref().map(|_| candidate.as_path());
     let remote = git.remote(&spec.url, file).await?;
-    let temporary = paths
-        .base()
-        .join(format!("{}{}", files::TEMPORARY_PREFIX, Uuid::new_v4()));
+    let temporary = paths.base().join(files::temporary_name());
     let mut progress = reporter.progress(PrepareStep::Clone);
     let words = plan::clone(&spec.url, &temporary, spec.shallow);
     git.transfer(&remote, &paths.empty(), words, |piece| progress.feed(piece))
@@ -124,27 +122,6 @@ async fn clone(preparation: &Preparation<'_>) -> Result<PathBuf, StepError> {
     branch::check_out(&git, &remote, &temporary, spec, reporter).await?;
     files::remove_file(&candidate).map_err(|error| git.disk_failed(&error))?;
     Ok(temporary)
-}
-
-/// The commit that was cloned; `None` in an empty repository.
-async fn head(preparation: &Preparation<'_>, repo: &Path) -> Result<Option<String>, StepError> {
-    let git = preparation.git();
-    let words = [
-        "rev-parse",
-        "--verify",
-        "--quiet",
-        "--end-of-options",
-        "HEAD",
-    ];
-    let words = words.map(Into::into).to_vec();
-    let job = git.job(plan::settings(), words, "none", repo.to_owned());
-    let outcome = git.run(&job).await;
-    if outcome.ending == process::Ending::Exited(1) {
-        return Ok(None);
-    }
-    let outcome = git.succeed(Operation::Local, outcome)?;
-    let text = String::from_utf8_lossy(&outcome.stdout).trim().to_owned();
-    Ok(Some(text))
 }
 
 /// Gives the clone its place, and the agent its folders.
