@@ -289,3 +289,40 @@ async fn a_turn_whose_start_or_end_cannot_be_written_is_told_the_truth_later() {
     assert_eq!(reply, json!({ "submission": 3, "state": "waiting" }));
     runtime.wait_for("complete", 1).await;
 }
+
+/// Prints until the end of its turn fills a segment of the journal, so that the next event begins another.
+const FILL: &str = r#"read line; case $line in *'prompt 1'*) exec perl -e '$| = 1; my ($journal) = glob "../runtime/journal/*";
+    print "x" x 8000, "\n" for 1 .. 64; sleep 1 while -s $journal < 64 * 8100; print "x" x (512 * 1024 - 170 - -s $journal), "\n"';; esac"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_could_not_be_told_to_be_ready_may_run_again() {
+    let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
+    let agent = script(FILL, folder.path());
+    let env = [
+        ("DEV_ALLOWED_HOSTS", &*server.host()),
+        ("AGENT_COMMAND", &*agent),
+    ];
+    let runtime = Runtime::start(root.path(), &env).await;
+    runtime
+        .put_workspace(workspace(&server.url("r"), 1, &server.issue()))
+        .await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    runtime.wait_for("complete", 1).await;
+    let journal = runtime.session().join("runtime/journal");
+    let away = journal.with_extension("away");
+    std::fs::rename(&journal, &away).expect("it is there");
+    runtime.put_turn(2, 1, 1, json!({})).await;
+    until("it fails", || {
+        runtime.log().contains("the journal takes no event")
+    })
+    .await;
+    std::fs::rename(&away, &journal).expect("it is there");
+    let events = runtime.wait_for("error", 2).await;
+    assert_eq!(first(&events, "error")["failure"]["stage"], "pre_dispatch");
+    let record = format!("runtime/turns/{}.json", message(2));
+    let record = runtime.session().join(record);
+    until("the end is written down", || record.exists()).await;
+    let reply = runtime.put_turn(2, 2, 1, json!({})).await;
+    assert_eq!(reply, json!({ "submission": 2, "state": "waiting" }));
+    runtime.wait_for("complete", 2).await;
+}

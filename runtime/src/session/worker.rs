@@ -138,8 +138,13 @@ impl Session {
         turn.run().await
     }
 
+    /// A turn's agent is not started after all, so that a newer submission may start it.
+    pub fn take_back_start(&self, message: &MessageId) {
+        lock(&self.state).take_back_start(message);
+    }
+
     fn not_started(&self, turn: &Waiting, error: &std::io::Error, spec: &Spec) -> End {
-        lock(&self.state).take_back_start(&turn.message_id);
+        self.take_back_start(&turn.message_id);
         tracing::error!(sessionId = %self.id, error = %error, "a turn record could not be written");
         End::Failed(setup_failure(
             FailureSubtype::SandboxStorageFull,

@@ -146,6 +146,7 @@ impl Turn<'_> {
     }
 
     fn journal_failed(&self, error: &AppendError) -> End {
+        self.session.take_back_start(self.message_id);
         tracing::error!(sessionId = %self.session.id, messageId = %self.message_id, error = ?error, "the journal takes no event");
         End::Failed(Failure {
             stage: FailureStage::PreDispatch,
