@@ -70,11 +70,14 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wait between two tries to take `config.lock`.
 pub const CONFIG_LOCK_WAIT: Duration = Duration::from_millis(50);
-/// A `config.lock` that is older than this was left by a process that is gone.
+/// A `config.lock` that is older than this, or was seen for so long, was left by a process that is gone.
 pub const CONFIG_LOCK_STALE: Duration = Duration::from_secs(10);
-/// Time that `config.lock` is waited for: a new one becomes stale within it.
+/// Time that one `config.lock` is waited for: it becomes stale within it.
 pub const CONFIG_LOCK_PATIENCE: Duration = Duration::from_secs(15);
 const _: () = assert!(CONFIG_LOCK_STALE.as_secs() + 2 <= CONFIG_LOCK_PATIENCE.as_secs());
+/// Time that all configurations of a workspace are waited for.
+pub const CONFIG_PATIENCE: Duration = Duration::from_secs(30);
+const _: () = assert!(CONFIG_LOCK_PATIENCE.as_secs() <= CONFIG_PATIENCE.as_secs());
 
 /// How long preparing and publishing may take, step by step.
 ///

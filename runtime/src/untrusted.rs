@@ -10,6 +10,7 @@ use cloud_agent_wire::{AllowedHosts, Credential, GitUrl, PutWorkspace, Secret};
 use crate::git::config_file::ConfigFile;
 use crate::git::credential_helper;
 use crate::journal;
+use crate::store::files::Durability;
 use crate::workspace::origin::Origin;
 use crate::workspace::spec::Spec;
 
@@ -27,7 +28,8 @@ pub fn credential_answer(origin: &str, file: &str, action: &str, question: &[u8]
 /// # Errors
 /// Those of the file system.
 pub fn write_credential(file: &Path, username: &str, token: &str) -> std::io::Result<()> {
-    crate::git::credential_file::write(file, &credential(username, token), None)
+    let credential = credential(username, token);
+    crate::git::credential_file::write(file, &credential, None, Durability::Process)
 }
 
 /// Checks the body of a workspace request as the server does.

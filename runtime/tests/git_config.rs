@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::git_server::{GitServer, git};
-use support::runtime::{Runtime, workspace};
+use support::runtime::{Runtime, SESSION, workspace};
 use support::{Folder, files_with, make_old};
 
 fn encoded(token: &str) -> String {
@@ -61,15 +64,21 @@ impl Scene {
 
     /// Rotates to a new token, and returns the end of a turn with it.
     async fn rotate(&self) -> Value {
-        let new = self.server.issue();
+        self.rotate_to(2, &self.server.issue()).await
+    }
+
+    async fn rotate_to(&self, number: u32, token: &str) -> Value {
+        let generation = u64::from(number);
         self.runtime
-            .put_workspace(workspace(&self.server.url("r"), 2, &new))
+            .put_workspace(workspace(&self.server.url("r"), generation, token))
             .await;
-        self.runtime.put_turn(2, 2, 2, json!({})).await;
+        self.runtime
+            .put_turn(number, generation, generation, json!({}))
+            .await;
         let events = self
             .runtime
             .wait_until("last", |event| {
-                event["event"]["submission"] == 2 && event["event"]["type"] != "ready"
+                event["event"]["submission"] == number && event["event"]["type"] != "ready"
             })
             .await;
         events.last().expect("there is one")["event"].clone()
@@ -159,6 +168,68 @@ async fn a_restart_between_two_rotations_forgets_no_token() {
     assert_eq!(scene.left(), Vec::<std::path::PathBuf>::new());
     let fork = git(&scene.runtime.repo(), &["remote", "get-url", "fork"]);
     assert_eq!(fork, format!("http://me:mine@{host}/f.git"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_within_a_rotation_forgets_no_token() {
+    let mut scene = Scene::start("url").await;
+    let repo = scene.runtime.repo();
+    let submodule = format!(
+        "http://x-access-token:{}@{}/s.git",
+        encoded(&scene.old),
+        scene.server.host()
+    );
+    git(&repo, &["config", "submodule.s.url", &submodule]);
+    scene.write("modules/s/HEAD", "ref: refs/heads/main\n");
+    scene.write("modules/s/config", scene.config("\"open"));
+    // Two tokens get into the first file, and no further.
+    let halfway = [scene.server.issue(), scene.server.issue()];
+    for (token, number) in halfway.iter().zip(2..) {
+        assert_eq!(scene.rotate_to(number, token).await["type"], "error");
+        let url = git(&repo, &["config", "submodule.s.url"]);
+        assert!(url.contains(&encoded(token).replace("%2D", "-")), "{url}");
+        scene.restart().await;
+    }
+    // What the agent had made of its configuration meanwhile.
+    let first = format!("http://x:{}@{}/", encoded(&halfway[0]), scene.server.host());
+    git(&repo, &["config", &format!("url.{first}.insteadOf"), "x"]);
+    std::fs::remove_dir_all(repo.join(".git/modules")).expect("it is there");
+    assert_eq!(
+        scene.rotate_to(4, &scene.server.issue()).await["type"],
+        "complete"
+    );
+    for token in [&scene.old, &halfway[0], &halfway[1]] {
+        let forms = [
+            token.clone(),
+            encoded(token),
+            encoded(token).replace("%2D", "-"),
+        ];
+        let left = files_with(scene.root.path(), &forms);
+        assert_eq!(left, Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_does_not_wait_for_locks() {
+    let scene = Scene::start("url").await;
+    scene.write("config.lock", "");
+    scene
+        .runtime
+        .put_workspace(workspace(&scene.server.url("r"), 2, &scene.server.issue()))
+        .await;
+    // The first one was of the first turn.
+    let rewrites = |events: Vec<Value>| {
+        let step = |event: &&Value| event["event"]["step"] == "rewrite_origin";
+        events.iter().filter(step).count()
+    };
+    while rewrites(scene.runtime.events(0, 0).await) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begun = std::time::Instant::now();
+    let path = format!("/v1/sessions/{SESSION}");
+    let (status, _) = scene.runtime.call(Method::DELETE, &path, None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

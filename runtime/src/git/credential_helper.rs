@@ -56,6 +56,7 @@ mod tests {
 
     use super::main;
     use crate::git::credential_file;
+    use crate::store::files::Durability;
 
     #[test]
     fn it_answers_get_for_its_origin_only() {
@@ -66,7 +67,8 @@ mod tests {
             username: "x-access-token".to_owned(),
             token: Secret::new("secret=1".to_owned()),
         };
-        credential_file::write(&path, &credential, None).expect("it is written");
+        credential_file::write(&path, &credential, None, Durability::Process)
+            .expect("it is written");
         let answer = "username=x-access-token\npassword=secret=1\n";
         for (action, question, expected) in [
             ("get", "protocol=https\nhost=h:8443\n\n", answer),

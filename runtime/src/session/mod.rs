@@ -66,18 +66,20 @@ impl Session {
     ) -> io::Result<Arc<Self>> {
         let paths = context.store.session(&id);
         let seen: Option<Generation> = records::read(&paths.generation())?;
-        let in_force = records::read_workspace(&paths)?.map(|record| record.generation);
+        let prepared = records::read_workspace(&paths)?.map(|record| record.generation);
         let secrets = Secrets::default();
-        // What an earlier process put into force may stand in the workspace.
-        if let Ok(credential) = credential_file::read(&paths.credential()) {
-            secrets.learn(Some(&credential), []);
+        // What an earlier process put into force, or was about to, may stand in the workspace.
+        let in_force = credential_file::read(&paths.credential()).ok();
+        let incoming = credential_file::read_several(&paths.incoming_credentials());
+        for credential in in_force.iter().chain(&incoming) {
+            secrets.learn(Some(credential), []);
         }
         let session = Arc::new(Self {
             id,
             paths,
             journal: Arc::new(journal),
             context: Arc::clone(context),
-            state: Mutex::new(State::new(seen.max(in_force).unwrap_or_default())),
+            state: Mutex::new(State::new(seen.max(prepared).unwrap_or_default())),
             secrets: Arc::new(secrets),
             turns: tokio::sync::Mutex::new(()),
             credential: tokio::sync::Mutex::new(()),

@@ -71,10 +71,6 @@ impl Session {
         let result = {
             let _guard = self.credential.lock().await;
             let old_tokens = self.secrets.old_tokens(spec.credential.as_ref());
-            let old_tokens: Vec<&str> = old_tokens
-                .iter()
-                .map(cloud_agent_wire::Secret::expose)
-                .collect();
             let reporter = Reporter::new(&self.journal);
             tracing::info!(sessionId = %self.id, generation = generation.get(), "preparing the workspace");
             prepare(&Preparation {

@@ -53,6 +53,8 @@ impl SessionPaths {
         runtime = "runtime";
         /// The runtime's copy of the credential.
         credential = "runtime/credential";
+        /// Credentials that were about to be put into force: the workspace may hold them.
+        incoming_credentials = "runtime/incoming-credentials";
         /// A credential that is being proved.
         candidate_credential = "runtime/temporary-credential";
         /// The record of the complete workspace; absent while it is cold.

@@ -52,18 +52,7 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
         .map_err(disk)?;
 
     reporter.step(PrepareStep::RewriteOrigin);
-    let put = || {
-        let credential = spec.credential.as_ref();
-        install(
-            context,
-            paths,
-            &spec.url,
-            credential,
-            Some(&spec.author),
-            &[],
-        )
-    };
-    tokio::task::block_in_place(put).map_err(disk)?;
+    install(&git, spec, Some(&spec.author), &[])?;
     run_setup_commands(preparation).await?;
 
     let record = WorkspaceRecord {
@@ -93,6 +82,7 @@ pub fn remove(paths: &SessionPaths) -> io::Result<()> {
     remove_directory(&paths.agent_credential_folder())?;
     remove_directory(&paths.push_repository())?;
     files::remove_file(&paths.credential())?;
+    files::remove_file(&paths.incoming_credentials())?;
     files::remove_temporaries(paths.base())?;
     files::remove_temporaries(&paths.runtime())
 }

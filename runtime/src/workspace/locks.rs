@@ -36,7 +36,7 @@ pub fn remove(repo: &Path, owner: u32) -> io::Result<()> {
 }
 
 /// Removes a file below a folder without following links. A folder that is not there, or is none, holds no lock.
-fn remove_below(writer: &Writer, folder: &OwnedFd, path: &str) -> io::Result<()> {
+fn remove_below(writer: &Writer<'_>, folder: &OwnedFd, path: &str) -> io::Result<()> {
     match path.split_once('/') {
         None => remove_file(folder, path),
         Some((first, rest)) => match writer.enter(folder, Path::new(first)) {

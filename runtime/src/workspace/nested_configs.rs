@@ -33,7 +33,7 @@ const BULK: [&[u8]; 7] = [
 /// # Errors
 /// Those of the file system, and a fault when a file that holds an old token cannot be rewritten, or when there are
 /// more folders than can be looked at.
-pub(super) fn refresh(writer: &Writer, git: &OwnedFd, origin: &Origin<'_>) -> io::Result<()> {
+pub(super) fn refresh(writer: &Writer<'_>, git: &OwnedFd, origin: &Origin<'_>) -> io::Result<()> {
     let mut walk = Walk {
         writer,
         origin,
@@ -50,7 +50,7 @@ pub(super) fn refresh(writer: &Writer, git: &OwnedFd, origin: &Origin<'_>) -> io
 }
 
 struct Walk<'a> {
-    writer: &'a Writer,
+    writer: &'a Writer<'a>,
     origin: &'a Origin<'a>,
     left: u32,
 }
@@ -61,6 +61,7 @@ impl Walk<'_> {
             return Err(fault("the workspace has too many submodules"));
         }
         self.left -= 1;
+        self.writer.check_wanted()?;
         for name in FILES {
             self.file(folder, name)?;
         }
@@ -96,6 +97,7 @@ impl Walk<'_> {
         let refresh = |text: &str| self.origin.refresh_nested(text);
         match self.writer.replace(folder, name, refresh) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) if !self.origin.holds_old_token(&text) => {
                 tracing::warn!(error = %error, "a nested git configuration was not refreshed");
                 Ok(())

@@ -1,10 +1,11 @@
 //! Gives a complete workspace the credential of today.
 
-use cloud_agent_wire::PrepareStep;
+use cloud_agent_wire::{PrepareStep, Secret};
 
 use super::credential::{install, prove};
 use super::prepare::{Preparation, Ready};
-use crate::git::run::StepError;
+use super::spec::Spec;
+use crate::git::run::{Git, StepError};
 use crate::store::files::Durability;
 use crate::store::records::{self, WorkspaceRecord};
 
@@ -19,7 +20,6 @@ pub async fn prepare(
 ) -> Result<Ready, StepError> {
     let Preparation {
         context,
-        paths,
         spec,
         reporter,
         ..
@@ -30,25 +30,32 @@ pub async fn prepare(
         prove(&git, &spec.url, spec.credential.as_ref()).await?;
     }
     reporter.step(PrepareStep::RewriteOrigin);
-    let put = || {
-        install(
-            context,
-            paths,
-            &spec.url,
-            spec.credential.as_ref(),
-            None,
-            preparation.old_tokens,
-        )?;
-        let record = WorkspaceRecord {
-            generation: spec.generation,
-            machine_boot: context.machine_boot.clone(),
-            ..record
-        };
-        records::write(&paths.workspace_record(), &record, Durability::Content)
-    };
-    tokio::task::block_in_place(put).map_err(|error| git.disk_failed(&error))?;
+    put_into_force(&git, spec, preparation.old_tokens, Some(record))?;
     Ok(Ready {
         generation: spec.generation,
         cold: false,
     })
+}
+
+/// Puts a proved credential into force in a complete workspace, and writes its generation down. Blocks.
+///
+/// # Errors
+/// A typed failure.
+pub fn put_into_force(
+    git: &Git<'_>,
+    spec: &Spec,
+    old_tokens: &[Secret],
+    record: Option<WorkspaceRecord>,
+) -> Result<(), StepError> {
+    install(git, spec, None, old_tokens)?;
+    let Some(record) = record else {
+        return Ok(());
+    };
+    let record = WorkspaceRecord {
+        generation: spec.generation,
+        machine_boot: git.context.machine_boot.clone(),
+        ..record
+    };
+    records::write(&git.paths.workspace_record(), &record, Durability::Content)
+        .map_err(|error| git.disk_failed(&error))
 }
