@@ -104,6 +104,9 @@ pub struct Deadlines {
     /// A push that was refused waits so long for a newer credential.
     #[serde(rename = "credentialWaitMs", deserialize_with = "millis")]
     pub credential_wait: Duration,
+    /// A pushed credential that could not be tried is tried again after so long at most.
+    #[serde(rename = "rotationRetryMs", deserialize_with = "millis")]
+    pub rotation_retry: Duration,
     /// A JSON body may take so long to arrive.
     #[serde(rename = "bodyMs", deserialize_with = "millis")]
     pub body: Duration,
@@ -118,6 +121,7 @@ impl Default for Deadlines {
             preparation: Duration::from_mins(8),
             low_speed: Duration::from_secs(30),
             credential_wait: Duration::from_mins(10),
+            rotation_retry: Duration::from_secs(15),
             body: Duration::from_secs(10),
         }
     }

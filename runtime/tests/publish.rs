@@ -5,9 +5,9 @@ mod support;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::Folder;
-use support::git_server::{GitServer, git};
+use support::git_server::{Fault, GitServer, git};
 use support::runtime::{Runtime, SESSION, first, message, script, types, workspace};
+use support::{Folder, until};
 
 /// Changes something, and works until it is told to end.
 const GATED: &str = "echo start >> $1/starts; echo up; echo change >> change; while [ ! -e $1/gate ]; do sleep 0.05; done";
@@ -107,6 +107,37 @@ async fn a_refused_push_waits_for_a_newer_credential_and_is_repeated_alone() {
     );
     let starts = std::fs::read_to_string(scene.folder.path().join("starts")).expect("it ran");
     assert_eq!(starts, "start\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pushed_credential_is_tried_until_the_remote_can_be_asked() {
+    let scene = Scene::with_a_revoked_token(r#"{"rotationRetryMs":20}"#).await;
+    scene.server.set_fault(Fault::FailEverything);
+    scene.rotate(2, &scene.server.issue()).await;
+    until("it was tried often", || {
+        let log = scene.runtime.log();
+        log.matches("a pushed credential could not be used").count() > 5
+    })
+    .await;
+    scene.server.set_fault(Fault::None);
+    scene.runtime.wait_for("complete", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_credential_does_not_wait_for_the_proof_of_one_before_it() {
+    let scene = Scene::with_a_revoked_token("{}").await;
+    scene.server.set_fault(Fault::StallEverything);
+    let stalled = scene.server.issue();
+    scene.rotate(2, &stalled).await;
+    until("it is being proved", || {
+        let seen = scene.server.seen();
+        seen.iter()
+            .any(|seen| seen.token.as_deref() == Some(&*stalled))
+    })
+    .await;
+    scene.server.set_fault(Fault::None);
+    scene.rotate(3, &scene.server.issue()).await;
+    scene.runtime.wait_for("complete", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

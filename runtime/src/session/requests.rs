@@ -104,8 +104,8 @@ impl Session {
                 ..Spec::clone(&spec)
             })?;
             state.pushed = Some(generation);
-            if state.running.is_some() {
-                tokio::spawn(rotate(Arc::clone(self), generation));
+            if let Some(cancel) = state.start_rotating(&self.stop) {
+                tokio::spawn(rotate(Arc::clone(self), generation, cancel));
             }
         }
         drop(state);

@@ -8,25 +8,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use crate::git::run::{Git, StepError};
-use crate::store::files::{Durability, lock};
-use crate::store::records::{self, WorkspaceRecord};
-use crate::workspace::credential::{install, prove};
+use crate::store::files::lock;
+use crate::store::records;
+use crate::workspace::credential::prove;
 use crate::workspace::prepare::Ready;
 use crate::workspace::spec::Spec;
+use crate::workspace::warm;
 
-/// Waits before the remote is asked again after trouble that says nothing about the credential. When all are used
-/// up, the credential is proved once more before the next turn.
-const RETRIES: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(15),
-];
+/// Waits before the remote is asked again after trouble that says nothing about the credential. The last one is
+/// repeated until the turn is over; then the credential is proved before the next turn.
+const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
-/// Proves the newest credential and puts it into force beside the running agent.
-pub async fn rotate(session: Arc<Session>, generation: Generation) {
+/// Proves the newest credential and puts it into force beside the running agent. A newer one cancels it.
+pub async fn rotate(session: Arc<Session>, generation: Generation, cancel: CancellationToken) {
+    let longest = session.context.config.deadlines.rotation_retry;
     let mut retries = RETRIES.into_iter();
     loop {
-        match session.rotate_once(generation).await {
+        match session.rotate_once(generation, &cancel).await {
             Ok(()) | Err(StepError::Cancelled) => return,
             Err(StepError::Failed(failure)) => {
                 tracing::warn!(sessionId = %session.id, generation = generation.get(), failure = ?failure, "a pushed credential could not be used");
@@ -36,18 +34,22 @@ pub async fn rotate(session: Arc<Session>, generation: Generation) {
                 }
             }
         }
-        let Some(wait) = retries.next() else {
-            return;
-        };
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = session.stop.cancelled() => return,
+            () = tokio::time::sleep(retries.next().unwrap_or(longest).min(longest)) => {}
+            () = cancel.cancelled() => return,
+        }
+        if lock(&session.state).running.is_none() {
+            return;
         }
     }
 }
 
 impl Session {
-    async fn rotate_once(&self, generation: Generation) -> Result<(), StepError> {
+    async fn rotate_once(
+        &self,
+        generation: Generation,
+        cancel: &CancellationToken,
+    ) -> Result<(), StepError> {
         let _guard = self.credential.lock().await;
         let Some(spec) = self.wanted(generation) else {
             return Err(StepError::Cancelled);
@@ -55,40 +57,14 @@ impl Session {
         let git = Git {
             context: &self.context,
             paths: &self.paths,
-            cancel: &self.stop,
+            cancel,
             generation,
         };
         prove(&git, &spec.url, spec.credential.as_ref()).await?;
         let old_tokens = self.secrets.old_tokens(spec.credential.as_ref());
-        let old_tokens: Vec<&str> = old_tokens
-            .iter()
-            .map(cloud_agent_wire::Secret::expose)
-            .collect();
-        let put = || {
-            let credential = spec.credential.as_ref();
-            install(
-                &self.context,
-                &self.paths,
-                &spec.url,
-                credential,
-                None,
-                &old_tokens,
-            )?;
-            let path = self.paths.workspace_record();
-            if let Some(record) = records::read_workspace(&self.paths)? {
-                records::write(
-                    &path,
-                    &WorkspaceRecord {
-                        generation,
-                        ..record
-                    },
-                    Durability::Content,
-                )?;
-            }
-            Ok(())
-        };
-        tokio::task::block_in_place(put)
-            .map_err(|error: std::io::Error| git.disk_failed(&error))?;
+        let record =
+            records::read_workspace(&self.paths).map_err(|error| git.disk_failed(&error))?;
+        warm::put_into_force(&git, &spec, &old_tokens, record)?;
         tracing::info!(sessionId = %self.id, generation = generation.get(), "a pushed credential is in force");
         let mut state = lock(&self.state);
         let cold = state.ready.is_some_and(|ready| ready.cold);

@@ -26,6 +26,8 @@ pub struct State {
     pub pushed: Option<Generation>,
     /// The preparation that runs.
     pub preparing: Option<(Generation, CancellationToken)>,
+    /// Stops the live rotation to the newest credential.
+    rotating: Option<CancellationToken>,
     /// The turn that runs.
     pub running: Option<(MessageId, CancellationToken)>,
     waiting: HashMap<MessageId, Waiting>,
@@ -94,6 +96,7 @@ impl State {
             failed: None,
             pushed: None,
             preparing: None,
+            rotating: None,
             running: None,
             waiting: HashMap::new(),
             queue: VecDeque::new(),
@@ -101,10 +104,16 @@ impl State {
         }
     }
 
-    /// Takes a workspace request. A preparation with an older credential is abandoned, a failed one tried again.
+    /// Takes a workspace request. A preparation and a live rotation with an older credential are abandoned, a failed
+    /// preparation is tried again.
     pub fn put_workspace(&mut self, spec: Spec) -> Result<(), Stale> {
         if spec.generation < self.seen {
             return Err(Stale);
+        }
+        if spec.generation > self.seen
+            && let Some(cancel) = self.rotating.take()
+        {
+            cancel.cancel();
         }
         self.seen = spec.generation;
         if let Some((generation, cancel)) = &self.preparing
@@ -115,6 +124,14 @@ impl State {
         self.failed = None;
         self.spec = Some(Arc::new(spec));
         Ok(())
+    }
+
+    /// A live rotation to the newest credential begins, if a turn runs that needs it.
+    pub fn start_rotating(&mut self, stop: &CancellationToken) -> Option<CancellationToken> {
+        self.running.as_ref()?;
+        let cancel = stop.child_token();
+        self.rotating = Some(cancel.clone());
+        Some(cancel)
     }
 
     /// What comes next.
