@@ -94,6 +94,27 @@ async fn what_leaves_the_group_ends_with_the_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_setup_command_left_ends_at_the_deadline_of_the_preparation() {
+    let (server, root) = (GitServer::start().await, Folder::new());
+    let host = server.host();
+    let env = [
+        ("DEV_ALLOWED_HOSTS", &*host),
+        ("RUNTIME_TEST_DEADLINES", r#"{"preparationMs":3000}"#),
+    ];
+    let runtime = Runtime::start(root.path(), &env).await;
+    let mut body = workspace(&server.url("r"), 1, &server.issue());
+    let quiet = "setsid sh -c 'touch up; exec sleep 600' > /dev/null 2>&1 & while [ ! -e up ]; do sleep 0.05; done";
+    body["setupCommands"] = json!([quiet, "sleep 600"]);
+    runtime.put_workspace(body).await;
+    runtime.put_turn(1, 1, 1, json!({})).await;
+    let events = runtime.wait_for("error", 1).await;
+    let failure = &events.last().expect("there is one")["event"]["failure"];
+    assert_eq!(failure["subtype"], "setup_command_timeout");
+    assert_eq!(processes_of(&runtime.store), [""; 0]);
+    assert!(!runtime.repo().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_leaves_the_group_ends_with_the_session_and_the_runtime() {
     let stays = format!("{ESCAPE}; sleep 600");
     let mut scene = Scene::start(&stays, &[]).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use cloud_agent_wire::{Failure, FailureSubtype, Generation, PrepareStep, RuntimeEvent};
+use cloud_agent_wire::{Failure, FailureSubtype, Generation, PrepareStep, RuntimeEvent, Secret};
 use tokio_util::sync::CancellationToken;
 
 use super::spec::Spec;
@@ -41,7 +41,7 @@ pub struct Preparation<'a> {
     /// Stops it.
     pub cancel: &'a CancellationToken,
     /// Tokens that the workspace may hold and that must go.
-    pub old_tokens: &'a [&'a str],
+    pub old_tokens: &'a [Secret],
 }
 
 impl<'a> Preparation<'a> {
@@ -61,20 +61,10 @@ impl<'a> Preparation<'a> {
 /// # Errors
 /// A typed failure; a fresh workspace is then gone again, a warm one stays as it was.
 pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> {
-    let limit = preparation.context.config.deadlines.preparation;
     let git = preparation.git();
     let record = record(preparation).await?;
     let is_warm = record.is_some();
-    let work = async {
-        match record {
-            Some(record) => warm::prepare(preparation, record).await,
-            None => cold::prepare(preparation).await,
-        }
-    };
-    let result = match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(StepError::Failed(overdue(preparation))),
-    };
+    let result = within_deadline(preparation, record).await;
     if result.is_err() {
         let paths = preparation.paths.clone();
         blocking(move || {
@@ -87,6 +77,36 @@ pub async fn prepare(preparation: &Preparation<'_>) -> Result<Ready, StepError> 
         .map_err(|error| git.disk_failed(&error))?;
     }
     result
+}
+
+/// At the deadline the work is told to stop, as by an interrupt, and ends what it has started.
+async fn within_deadline(
+    preparation: &Preparation<'_>,
+    record: Option<WorkspaceRecord>,
+) -> Result<Ready, StepError> {
+    let limit = preparation.context.config.deadlines.preparation;
+    let cancel = preparation.cancel.child_token();
+    let limited = Preparation {
+        cancel: &cancel,
+        ..*preparation
+    };
+    let mut work = std::pin::pin!(async {
+        match record {
+            Some(record) => warm::prepare(&limited, record).await,
+            None => cold::prepare(&limited).await,
+        }
+    });
+    if let Ok(result) = tokio::time::timeout(limit, &mut work).await {
+        return result;
+    }
+    let overdue = overdue(preparation);
+    cancel.cancel();
+    match work.await {
+        Err(StepError::Cancelled) if !preparation.cancel.is_cancelled() => {
+            Err(StepError::Failed(overdue))
+        }
+        result => result,
+    }
 }
 
 /// The record of a complete workspace. Without it, or without the repository, the workspace is cold.
