@@ -13,6 +13,8 @@ use rustix::io::Errno;
 
 /// Tries to remove a folder into which somebody may still be writing, and the wait between two of them.
 const TRIES: u32 = 20;
+/// How often a try looks again at once into a folder that has just been written into.
+const LOOKS: u32 = 100;
 const WAIT: Duration = Duration::from_millis(50);
 
 /// Removes a folder and everything in it; one that is not there is as good. Symbolic links are not followed. Folders
@@ -52,6 +54,7 @@ fn remove_once(path: &Path) -> Result<(), Errno> {
     }
     let mut folder = open(CWD, path)?;
     let mut way_back: Vec<Above> = Vec::new();
+    let mut looks = LOOKS;
     loop {
         if let Some(name) = remove_files(&folder)? {
             let below = match open(&folder, &*name) {
@@ -78,6 +81,7 @@ fn remove_once(path: &Path) -> Result<(), Errno> {
         }
         match unlinkat(&folder, &*above.name, AtFlags::REMOVEDIR) {
             Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) if looks > 0 => looks -= 1,
             result => result?,
         }
     }
