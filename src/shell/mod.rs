@@ -4,6 +4,7 @@ mod answering;
 mod bodies;
 mod bucket;
 mod callbacks;
+mod caller;
 mod config;
 mod container;
 mod decryption;

@@ -12,7 +12,7 @@ import { type EncryptedSecret, encryptSecret, newKeyPair } from "../support/encr
 import { Environment } from "../support/environment.ts";
 import { git } from "../support/git-command.ts";
 import { RecordingAgent } from "../support/recording-agent.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { fileOf, objectFiles, rowsOf } from "../support/stored.ts";
 
 const BUCKET = "ATTACHMENTS";
 const MEBIBYTE = 1024 * 1024;
@@ -206,6 +206,25 @@ describe("what the agent is given", () => {
     assert.deepEqual(first.finalization, { condenseOnComplete: true });
     await completed(session, {});
     assert.deepEqual(agent.line().configuration, given);
+  });
+
+  test("a slash command reaches it as one, its arguments verbatim", async () => {
+    const { session } = await environment.newSession({ variant: "high" });
+    await completed(session);
+    const words = { command: "review", arguments: "$1  'x' $ARGUMENTS\n" };
+    const sent = (await session.client.mutation("sendMessageV2", {
+      cloudAgentSessionId: session.id,
+      payload: { type: "command", ...words },
+    })) as { messageId: string };
+    await session.completed(sent.messageId);
+    const { turn, agent: by } = agent.line();
+    assert.deepEqual(turn, { type: "command", messageId: sent.messageId, ...words });
+    // It names no agent: the session's applies.
+    assert.deepEqual(by, { mode: "code", model: "test/model", variant: "high" });
+    const file = fileOf(environment.stack.worker.storage, session.id);
+    const events = rowsOf(file).event as { kind: string; message_id: string; payload: string }[];
+    const queued = events.find((event) => event.message_id === sent.messageId);
+    assert.equal(JSON.parse(queued?.payload ?? "{}").content, `/review ${words.arguments}`);
   });
 
   test("secrets are nowhere but in the agent's hands", async () => {
