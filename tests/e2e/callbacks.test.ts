@@ -101,6 +101,11 @@ describe("callbacks", () => {
     );
   }
 
+  /** Waits until the object has heard that a message's agent was started. */
+  async function running(session: Session, id: string): Promise<void> {
+    await waitFor("the turn to run", async () => (await session.result(id)).status === "running");
+  }
+
   async function settled(session: Session): Promise<void> {
     await waitFor("the callback to be settled", () => owed(session).length === 0, ANSWER_MS);
   }
@@ -275,7 +280,7 @@ describe("callbacks", () => {
     const { session, path } = await reporting();
     agent.shut();
     const { messageId: id } = await session.initiate();
-    await agent.started(id);
+    await running(session, id);
     await session.client.mutation("interruptSession", { sessionId: session.id });
     const [callback] = await received(path, 1);
     agent.open();
@@ -318,11 +323,7 @@ describe("callbacks", () => {
     const { session } = await reporting();
     agent.shut();
     const { messageId: id } = await session.initiate();
-    await agent.started(id);
-    await waitFor("the turn to run", async () => {
-      const { execution } = await session.view();
-      return execution?.status === "running";
-    });
+    await running(session, id);
     assert.equal((await session.view()).execution?.health, "healthy");
     await environment.stack.runtime.kill();
     await waitFor("the turn to be stale", async () => {
