@@ -106,13 +106,12 @@ impl Followers {
         }
     }
 
-    /// The same when the task has shown no sign of life for too long: another one takes its place.
+    /// The same when the task has shown no sign of life for too long: should it live, it finds that its place is taken.
     pub fn resume(&self, store: &SqlStore) {
-        if self.deliver_round(store) {
-            self.send_on(store);
-        } else {
-            store.owe_replay(None);
-        }
+        self.tasks.set(self.tasks.get() + 1);
+        self.is_sending.set(false);
+        store.owe_replay(None);
+        self.deliver(store);
     }
 
     /// Starts a task that sends what is left. Should the object die before it has, the alarm brings it back.
