@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use cloud_agent_wire::{AllowedHosts, Secret};
+use cloud_agent_wire::{AllowedHosts, Secret, is_runtime_token};
 
 use crate::session::command::Settings;
 use crate::session::encrypted_secret::PrivateKey;
@@ -95,14 +95,15 @@ impl Config {
             Some("bootstrap") | None => {}
             Some(_) => return Err(ConfigError("WORKSPACE_MODE must be bootstrap".into())),
         }
+        let runtime = runtime_binding(text("RUNTIME_URL"), is_bound, production)?;
         Ok(Self {
             auth_secret: secret("AUTH_JWT_SECRET")?,
             internal_secret: secret("INTERNAL_API_SECRET")?,
             sealing_keys: KeyRing::parse(&secret("CREDENTIAL_SEALING_KEYS")?)
                 .map_err(|sentence| ConfigError(sentence.to_owned()))?,
             callback_signing_secret: text("CALLBACK_SIGNING_SECRET").map(Secret::new),
-            runtime_token: secret("RUNTIME_TOKEN")?,
-            runtime: runtime_binding(text("RUNTIME_URL"), is_bound, production)?,
+            runtime_token: runtime_token(text("RUNTIME_TOKEN"), &runtime)?,
+            runtime,
             allowed_hosts: allowed_hosts(text("DEV_ALLOWED_HOSTS"), production)?,
             env_private_key: text("AGENT_ENV_VARS_PRIVATE_KEY")
                 .map(|pem| PrivateKey::parse(&Secret::new(pem)))
@@ -114,6 +115,17 @@ impl Config {
             sleep_after_millis: millis(text, "SLEEP_AFTER_MS", SLEEP_AFTER_MILLIS)?,
         })
     }
+}
+
+/// The runtime's token. A container is claimed with it, and takes none that could be guessed.
+fn runtime_token(value: Option<String>, runtime: &RuntimeBinding) -> Result<Secret, ConfigError> {
+    let token = value.ok_or_else(|| missing("RUNTIME_TOKEN"))?;
+    if *runtime == RuntimeBinding::Container && !is_runtime_token(&token) {
+        return Err(ConfigError(
+            "RUNTIME_TOKEN must be at least 16 printable ASCII characters without spaces".into(),
+        ));
+    }
+    Ok(Secret::new(token))
 }
 
 fn runtime_binding(
@@ -210,7 +222,7 @@ mod tests {
             ("AUTH_JWT_SECRET", "a"),
             ("INTERNAL_API_SECRET", "b"),
             ("CREDENTIAL_SEALING_KEYS", key.as_str()),
-            ("RUNTIME_TOKEN", "c"),
+            ("RUNTIME_TOKEN", "a-token-of-a-runtime"),
             ("RUNTIME_URL", "https://runtime.example"),
         ]);
         for (name, value) in changes {
@@ -233,6 +245,16 @@ mod tests {
         assert_eq!(runtime(None, &["RUNTIME"]), Ok(RuntimeBinding::Service));
         assert_eq!(runtime(url, &["WORKSPACE"]), Ok(at_url));
         assert_eq!(runtime(None, &["WORKSPACE"]), Ok(RuntimeBinding::Container));
+    }
+
+    #[test]
+    fn a_container_is_claimed_with_a_token_that_nobody_guesses() {
+        let short = ("RUNTIME_TOKEN", Some("short"));
+        let sentence =
+            "RUNTIME_TOKEN must be at least 16 printable ASCII characters without spaces";
+        let error = read(&[short, ("RUNTIME_URL", None)], &["WORKSPACE"]).err();
+        assert_eq!(error.as_deref(), Some(sentence));
+        assert!(read(&[short], &["WORKSPACE"]).is_ok());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use cloud_agent_wire::{AllowedHosts, Secret};
+use cloud_agent_wire::{AllowedHosts, Secret, is_runtime_token};
 
-use crate::limits::{Deadlines, RUNTIME_TOKEN_BYTES_MIN};
+use crate::limits::Deadlines;
 
 /// Everything that the environment decides.
 pub struct Config {
@@ -147,11 +147,6 @@ fn token(text: String) -> Result<Secret, ConfigError> {
             expected: TOKEN,
         })
     }
-}
-
-/// Whether a text may be the runtime's bearer token.
-pub fn is_runtime_token(text: &str) -> bool {
-    text.len() >= RUNTIME_TOKEN_BYTES_MIN && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn absolute(

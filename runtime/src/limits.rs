@@ -27,8 +27,6 @@ pub const ENV_NAME_BYTES_MAX: usize = 256;
 pub const ENV_VALUE_BYTES_MAX: usize = 16 * 1024;
 /// Longest git token in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4096;
-/// Shortest bearer token of the runtime in bytes.
-pub const RUNTIME_TOKEN_BYTES_MIN: usize = 16;
 /// Longest user name for git, and longest author name and address, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 

@@ -36,6 +36,15 @@ pub struct Claim {
     pub token: Secret,
 }
 
+/// Fewest bytes of a runtime's bearer token.
+const RUNTIME_TOKEN_BYTES_MIN: usize = 16;
+
+/// Whether a text may be a runtime's bearer token.
+#[must_use]
+pub fn is_runtime_token(text: &str) -> bool {
+    text.len() >= RUNTIME_TOKEN_BYTES_MIN && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Body of `PUT …/workspace`: everything that preparing needs. Carries secrets.
 ///
 /// Repeating it while the same generation is being prepared, or is prepared, changes nothing.

@@ -8,13 +8,12 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use cloud_agent_wire::routes::STORE_ID_HEADER;
-use cloud_agent_wire::{Claim, RuntimeErrorCode, Secret};
+use cloud_agent_wire::{Claim, RuntimeErrorCode, Secret, is_runtime_token};
 use subtle::ConstantTimeEq;
 
 use super::body::Bounds;
 use super::errors::{Error, stopping};
 use super::{App, body};
-use crate::config::is_runtime_token;
 use crate::store::files::lock;
 
 /// Lets a request through that brings the token and names this store.
