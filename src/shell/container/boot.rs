@@ -16,6 +16,7 @@ use crate::container::timing::{
 };
 
 use super::super::platform::now;
+use super::super::runtime::CALL_TIMEOUT_MILLIS;
 use super::owner::{Owner, log};
 
 #[wasm_bindgen]
@@ -26,6 +27,9 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn start(this: &RawContainer, options: &Object) -> Result<(), JsValue>;
 }
+
+// The caller must still be there when it is told that the container is not ready.
+const _: () = assert!(CALL_WAIT_MILLIS < CALL_TIMEOUT_MILLIS as u64);
 
 /// Nothing resolves it, and nothing looks at it.
 const ORIGIN: &str = "http://container";
@@ -79,6 +83,9 @@ impl Owner {
                 BootStep::Claim => {
                     let reply = self.claim().await;
                     self.with(|life| life.on_claim(reply));
+                    if reply == ClaimReply::Unanswered {
+                        pause(PROBE_INTERVAL_MILLIS).await;
+                    }
                 }
                 BootStep::End => break,
             }

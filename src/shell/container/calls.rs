@@ -81,10 +81,9 @@ impl Owner {
     async fn forward(&self, request: Request) -> Result<Response> {
         let bound = web_sys::AbortSignal::timeout_with_u32(self.image.call_millis_max);
         let ended = self.calls.borrow().signal();
+        let signal = web_sys::AbortSignal::any(&Array::of2(&bound, &ended));
         let init = web_sys::RequestInit::new();
-        init.set_signal(Some(&web_sys::AbortSignal::any(&Array::of2(
-            &bound, &ended,
-        ))));
+        init.set_signal(Some(&signal));
         let request = web_sys::Request::new_with_request_and_init(request.inner(), &init)?;
         let reply = self.port()?.fetch_request(Request::from(request)).await;
         let is_unknown_token = |reply: &Response| reply.status_code() == UNAUTHORIZED;
