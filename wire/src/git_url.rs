@@ -29,7 +29,7 @@ pub enum UrlError {
     Scheme,
     /// It names a user or a password.
     UserInfo,
-    /// Its host is missing, malformed or percent-encoded.
+    /// Its host is missing, malformed, percent-encoded, or has other characters than names in use have.
     Host,
     /// It has a query.
     Query,
@@ -269,6 +269,13 @@ fn encodes_control(text: &str) -> bool {
 /// Whether an allowed development host let it pass.
 fn check_host(url: &Url, allowed: &AllowedHosts) -> Result<bool, UrlError> {
     let host = url.host().ok_or(UrlError::Host)?;
+    // Parsers let more through. A host becomes part of the names of git's settings, where `=` ends the name.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if let Host::Domain(name) = host
+        && !name.bytes().all(is_plain)
+    {
+        return Err(UrlError::Host);
+    }
     let port = url.port_or_known_default().ok_or(UrlError::Port)?;
     if allowed.contains(&host.to_string(), port) {
         return Ok(true);
@@ -311,6 +318,10 @@ mod tests {
             ("https://@h/r", UrlError::UserInfo),
             (r"https://good\@evil/r", UrlError::Backslash),
             ("https:///evil/r", UrlError::Host),
+            ("https://x.helper=!id;y.example/r", UrlError::Host),
+            ("https://a$b.example/r", UrlError::Host),
+            ("https://a*b.example/r", UrlError::Host),
+            ("https://a'b.example/r", UrlError::Host),
             ("https:evil/r", UrlError::Scheme),
             (" https://h/r", UrlError::Whitespace),
             ("https://h/\tr", UrlError::Whitespace),
