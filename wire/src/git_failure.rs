@@ -50,8 +50,15 @@ const NETWORK: &[&str] = &[
     "rpc failed",
     "unexpected disconnect",
     "empty reply from server",
-    "ssl",
-    "certificate",
+    "ssl certificate",
+    "ssl connection",
+    "ssl_connect",
+    "ssl_read",
+    "ssl:",
+    "gnutls",
+    "tls connect error",
+    "certificate verification failed",
+    "certificate subject",
     "returned error: 5",
 ];
 const BRANCH: &[&str] = &["couldn't find remote ref", "could not find remote branch"];
@@ -60,7 +67,8 @@ const PACK: &[&str] = &[
     "invalid index-pack output",
     "pack is corrupted",
     "pack has bad object",
-    "inflate",
+    "inflate:",
+    "inflate returned",
     "is corrupt",
     "bad pack header",
 ];
@@ -100,7 +108,7 @@ pub fn classify(operation: Operation, failed: &FailedCommand<'_>) -> FailureSubt
     if failed.timed_out {
         return timed_out;
     }
-    let printed = String::from_utf8_lossy(failed.printed).to_lowercase();
+    let printed = own_words(&String::from_utf8_lossy(failed.printed));
     let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
     if says(STORAGE) {
         return FailureSubtype::SandboxStorageFull;
@@ -119,6 +127,22 @@ pub fn classify(operation: Operation, failed: &FailedCommand<'_>) -> FailureSubt
         _ if says(PACK) => FailureSubtype::GitPackCorrupt,
         _ => FailureSubtype::WorkspaceSetupUnknown,
     }
+}
+
+/// What git itself says, in small letters: without the lines in which the server says something, and without URLs,
+/// both of which can hold any word.
+fn own_words(printed: &str) -> String {
+    let mut words = String::with_capacity(printed.len());
+    let lines = printed.split(['\n', '\r']);
+    for line in lines.filter(|line| !line.trim_start().starts_with("remote:")) {
+        for word in line.split_whitespace().filter(|word| !word.contains("://")) {
+            words.push_str(word);
+            words.push(' ');
+        }
+        words.push('\n');
+    }
+    words.make_ascii_lowercase();
+    words
 }
 
 #[cfg(test)]
@@ -228,6 +252,31 @@ mod tests {
             ),
         ] {
             assert_eq!(failure(operation, false, 0, stderr), expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_server_and_of_a_url_are_not_gits_own() {
+        for (stderr, expected) in [
+            (
+                "fatal: unable to access 'https://h/r/': SSL certificate problem: self-signed certificate",
+                Subtype::GitNetworkFailed,
+            ),
+            (
+                "fatal: unable to access 'https://h/openssl/inflate:/': The requested URL returned error: 404",
+                Subtype::WorkspaceSetupUnknown,
+            ),
+            (
+                "remote: Authentication failed\rremote: HTTP 401\nremote: no space left on device\n ! [remote rejected] main -> main (pre-receive hook declined)",
+                Subtype::WorkspaceSetupUnknown,
+            ),
+            (
+                "remote: HTTP Basic: Access denied\nfatal: Authentication failed for 'https://h/r/'",
+                Subtype::GitAuthenticationFailed,
+            ),
+        ] {
+            let transfer = Operation::Transfer;
+            assert_eq!(failure(transfer, false, 0, stderr), expected, "{stderr}");
         }
     }
 
