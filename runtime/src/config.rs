@@ -61,6 +61,14 @@ impl ConfigError {
             expected: "must lead to the git program",
         }
     }
+
+    /// The git program cannot be told to which addresses a name leads.
+    pub const fn old_git() -> Self {
+        Self {
+            variable: "PATH",
+            expected: "must lead to git 2.37 or newer",
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {

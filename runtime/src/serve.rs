@@ -108,6 +108,9 @@ fn context(config: Config) -> Result<Arc<Context>, Failed> {
     let git = version::find(&config.path).ok_or_else(|| Failed::config(ConfigError::no_git()))?;
     let git_version =
         installed_version(&git).map_err(|error| Failed::system("git --version failed", &error))?;
+    if !git_version.pins_addresses() {
+        return Err(Failed::config(ConfigError::old_git()));
+    }
     if !git_version.is_fixed() {
         tracing::warn!(code = "git_too_old", version = %git_version, "this git release lacks security fixes unless the distribution patched it");
     }

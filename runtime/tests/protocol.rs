@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -206,6 +207,27 @@ async fn a_store_is_used_by_one_runtime() {
     assert_eq!(
         stderr.lines().last(),
         Some("WORKSPACE_ROOT is in use by another runtime")
+    );
+}
+
+#[test]
+fn a_git_that_connects_where_it_likes_is_refused() {
+    let (root, programs) = (Folder::new(), Folder::new());
+    let git = programs.path().join("git");
+    std::fs::write(&git, "#!/bin/sh\necho git version 2.36.6\n").expect("it is written");
+    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).expect("it is there");
+    let output = Command::new(env!("CARGO_BIN_EXE_workspace-runtime"))
+        .env_clear()
+        .env("PATH", programs.path())
+        .env("PORT", "0")
+        .env("WORKSPACE_ROOT", root.path())
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        stderr.lines().last(),
+        Some("PATH must lead to git 2.37 or newer")
     );
 }
 

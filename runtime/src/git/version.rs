@@ -21,6 +21,10 @@ const FIXED: &[Version] = &[
     Version(2, 50, 1),
 ];
 
+/// The release that can be told to which addresses a name leads. One before it does not know the setting, says
+/// nothing, and connects to whatever the name resolves to by then.
+const PINS: Version = Version(2, 37, 0);
+
 impl Version {
     /// Reads the output of `git --version`.
     pub fn parse(output: &str) -> Option<Self> {
@@ -28,6 +32,11 @@ impl Version {
         let mut numbers = text.split(['.', ' ', '-']).map(|part| part.parse().ok());
         let (major, minor) = (numbers.next()??, numbers.next()??);
         Some(Self(major, minor, numbers.next().flatten().unwrap_or(0)))
+    }
+
+    /// Whether this git connects to the addresses that were checked, and to no others.
+    pub fn pins_addresses(self) -> bool {
+        self >= PINS
     }
 
     /// Whether the release itself has the fixes. Distributions also patch older ones, which their version hides.
@@ -67,6 +76,7 @@ mod tests {
     #[test]
     fn versions_are_read_and_compared_with_their_release_line() {
         for (output, text, fixed) in [
+            ("git version 2.36.9\n", "2.36.9", false),
             ("git version 2.47.3\n", "2.47.3", true),
             ("git version 2.47.2\n", "2.47.2", false),
             ("git version 2.39.5\n", "2.39.5", false),
@@ -80,6 +90,7 @@ mod tests {
                 (version.to_string().as_str(), version.is_fixed()),
                 (text, fixed)
             );
+            assert_eq!(version.pins_addresses(), text != "2.36.9");
         }
         assert_eq!(Version::parse("hg 6.0"), None);
     }
