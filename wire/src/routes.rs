@@ -62,7 +62,8 @@ pub fn attachment(session: &SessionId, name: &str) -> String {
 /// Path and query that read the events after `after`.
 ///
 /// `after` also acknowledges: the runtime may forget events up to it.
-/// The reply streams what is there and then what comes, and ends `wait_ms` milliseconds after the request at the latest.
+/// The reply streams what is there and then what comes, and ends `wait_ms` milliseconds after the request, or once what
+/// was there has been sent.
 #[must_use]
 pub fn events(session: &SessionId, after: EventSequence, wait_ms: u64) -> String {
     format!("/v1/sessions/{session}/events?after={after}&waitMs={wait_ms}")

@@ -65,6 +65,16 @@ impl Reader {
         }
     }
 
+    /// The newest event that there is.
+    pub fn newest(&self) -> EventSequence {
+        EventSequence::new(*self.newest.borrow())
+    }
+
+    /// Whether everything up to an event was read.
+    pub fn has_read(&self, sequence: EventSequence) -> bool {
+        self.next > sequence.get()
+    }
+
     /// Waits until there may be something to read.
     pub async fn changed(&mut self) {
         // The sender lives as long as the journal that this reader holds.
