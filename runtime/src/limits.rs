@@ -5,6 +5,10 @@ use std::time::Duration;
 use cloud_agent_wire::agent_output::JSON_LINE_BYTES_MAX;
 use serde::Deserialize;
 
+/// Connections that are open at once: what git and agents need of the process's open files is left.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Wait after a connection that the system could not give.
+pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 /// Longest JSON body in bytes.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Longest body of a claim in bytes: anybody may send one.
@@ -105,6 +109,9 @@ pub struct Deadlines {
     /// A pushed credential that could not be tried is tried again after so long at most.
     #[serde(rename = "rotationRetryMs", deserialize_with = "millis")]
     pub rotation_retry: Duration,
+    /// The head of a call may take so long to arrive, and a connection be idle for so long.
+    #[serde(rename = "headMs", deserialize_with = "millis")]
+    pub head: Duration,
     /// A JSON body may take so long to arrive.
     #[serde(rename = "bodyMs", deserialize_with = "millis")]
     pub body: Duration,
@@ -120,6 +127,7 @@ impl Default for Deadlines {
             low_speed: Duration::from_secs(30),
             credential_wait: Duration::from_mins(10),
             rotation_retry: Duration::from_secs(15),
+            head: Duration::from_mins(1),
             body: Duration::from_secs(10),
         }
     }

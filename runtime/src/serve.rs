@@ -8,6 +8,7 @@ use cloud_agent_wire::BootId;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::children;
@@ -15,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::context::Context;
 use crate::git::version::{self, Version};
 use crate::limits::SHUTDOWN_GRACE;
-use crate::server::App;
+use crate::server::{App, connections};
 use crate::session::recover;
 use crate::store::root::Store;
 use crate::strays::kill_leftovers;
@@ -163,11 +164,10 @@ async fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<()> {
         }
     });
     let router = app.router();
-    let (stopped, wait_for_stop) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async {
-        // The sender going away is the same wish.
-        let _ = wait_for_stop.await;
-    });
+    let stopped = CancellationToken::new();
+    let head_time = context.config.deadlines.head;
+    let server = connections::serve(listener, router, head_time, stopped.clone());
+    let server = tokio::spawn(server);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -180,14 +180,12 @@ async fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<()> {
         {
             tracing::error!("something did not end in time");
         }
-        let _ = stopped.send(());
+        stopped.cancel();
     };
-    let server = tokio::spawn(async move { server.await });
     stop.await;
     match tokio::time::timeout(SHUTDOWN_GRACE, server).await {
-        Ok(Ok(result)) => result,
         Ok(Err(error)) => Err(io::Error::other(error)),
-        // Idle connections of callers do not keep the process alive.
-        Err(_) => Ok(()),
+        // A caller that never ends does not keep the process alive.
+        Ok(Ok(())) | Err(_) => Ok(()),
     }
 }

@@ -83,6 +83,28 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_are_closed_and_take_no_place_from_others() {
+    let root = Folder::new();
+    let env = [("RUNTIME_TEST_DEADLINES", r#"{"headMs":300}"#)];
+    let runtime = Runtime::start(root.path(), &env).await;
+    let address = runtime.url.trim_start_matches("http://");
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(b"GET /healthz HT").await.expect("sent");
+        silent.push(stream);
+    }
+    // More than it takes at once: those that wait are taken when the first ones are closed.
+    assert_eq!(runtime.health().await["storeId"], runtime.store);
+    for mut stream in silent {
+        let mut reply = Vec::new();
+        let ended = stream.read_to_end(&mut reply);
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert!(ended.is_ok(), "it is closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_goes_on_without_its_caller_and_a_repeat_waits_for_it() {
     let (server, root, folder) = (GitServer::start().await, Folder::new(), Folder::new());
     let stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done";

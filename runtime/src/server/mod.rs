@@ -3,6 +3,7 @@
 mod access;
 mod attachments;
 mod body;
+pub mod connections;
 mod errors;
 mod events;
 mod handlers;
