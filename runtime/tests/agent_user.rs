@@ -20,6 +20,7 @@ const AGENT: &str = r#"cat > /dev/null; echo change > change; git fetch --quiet 
     for file in ../runtime/credential ../runtime/workspace.json /proc/$PPID/environ; do
         cat "$file" > /dev/null 2>&1 && echo "reads $file"
     done
+    ls "$SESSION_ATTACHMENTS" > /dev/null || echo "does not list its files"
     for folder in ../runtime .. ../..; do
         ls "$folder" > /dev/null 2>&1 && echo "lists $folder"
     done

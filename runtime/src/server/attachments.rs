@@ -86,7 +86,7 @@ fn put_in_place(
     name: &str,
     agent: Option<u32>,
 ) -> io::Result<()> {
-    files::directory(folder, if agent.is_some() { 0o711 } else { 0o700 })?;
+    files::directory_of(folder, agent)?;
     std::fs::rename(from, folder.join(name))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +23,23 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Those of the file system.
 pub fn private_directory(path: &Path) -> io::Result<()> {
     directory(path, 0o700)
+}
+
+/// Makes a folder that only `user`, or the runtime's own, may use, if it is not there yet.
+///
+/// # Errors
+/// Those of the file system.
+pub fn directory_of(path: &Path, user: Option<u32>) -> io::Result<()> {
+    private_directory(path)?;
+    match user {
+        Some(_) => lchown(path, user, user),
+        None => Ok(()),
+    }
+}
+
+/// The mode of a folder of the runtime's own; with `shared`, other users may pass through it to what is theirs.
+pub fn folder_mode(shared: bool) -> u32 {
+    if shared { 0o711 } else { 0o700 }
 }
 
 /// Makes a folder with exactly this mode, if it is not there yet. A link or file in its place is removed first: it

@@ -9,7 +9,7 @@
 //!     repo/              its workspace; belongs to the agent's user
 //!     home/              the agent's home; belongs to the agent's user
 //!     attachments/       uploaded files; belongs to the agent's user
-//!     credential/        the agent's copy of the credential; belongs to the agent's user
+//!     credential/        the agent's copy of the credential, a file that belongs to the agent's user
 //!     runtime/           everything else; belongs to the runtime alone
 //! ```
 

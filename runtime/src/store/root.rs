@@ -29,7 +29,7 @@ impl Store {
     pub fn open(root: &Path, shared: bool) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        files::directory(&root, folder_mode(shared))?;
+        files::directory(&root, files::folder_mode(shared))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -63,7 +63,7 @@ impl Store {
     /// Those of the file system.
     pub fn create_session(&self, id: &SessionId) -> io::Result<SessionPaths> {
         let paths = self.session(id);
-        files::directory(paths.base(), folder_mode(self.shared))?;
+        files::directory(paths.base(), files::folder_mode(self.shared))?;
         files::private_directory(&paths.runtime())?;
         files::private_directory(&paths.turns())?;
         files::private_directory(&paths.open_turns())?;
@@ -102,10 +102,6 @@ impl Store {
     fn tombstone(&self, id: &SessionId) -> PathBuf {
         self.root.join(".tombstones").join(id.as_str())
     }
-}
-
-fn folder_mode(shared: bool) -> u32 {
-    if shared { 0o711 } else { 0o700 }
 }
 
 /// Reads the disk's name, or gives it one. A name that cannot be read is an error: a new one would declare every

@@ -107,13 +107,8 @@ fn failed(turn: &Turn<'_>, stage: FailureStage, code: FailureCode, detail: Strin
 async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
     let session = turn.session;
     let (context, paths) = (&session.context, &session.paths);
-    let folder = paths.attachments();
-    let mode = if context.config.agent_uid.is_some() {
-        0o711
-    } else {
-        0o700
-    };
-    blocking(move || files::directory(&folder, mode)).await?;
+    let (folder, agent) = (paths.attachments(), context.config.agent_uid);
+    blocking(move || files::directory_of(&folder, agent)).await?;
     let own = context.program.to_string_lossy().into_owned();
     let command = context
         .config

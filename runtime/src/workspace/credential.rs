@@ -128,7 +128,7 @@ fn give_to_agent(
     match (context.config.origin_mode, &spec.credential) {
         (OriginMode::Helper, Some(credential)) => {
             let agent = context.config.agent_uid;
-            let mode = if agent.is_some() { 0o711 } else { 0o700 };
+            let mode = files::folder_mode(agent.is_some());
             files::directory(&paths.agent_credential_folder(), mode)?;
             credential_file::write(&file, credential, agent, Durability::Process)?;
             let command = context.helper_command(&spec.url.origin(), &file)?;
