@@ -14,7 +14,7 @@ use crate::children;
 use crate::group::Group;
 use crate::limits::{CAPTURED_BYTES_MAX, PIPE_GRACE};
 
-/// Set for every child, so that the next process on the same store finds what this one left behind.
+/// Set for every child that this process starts, so that the next one on the same store finds what was left behind.
 pub const STORE_MARKER: &str = "WORKSPACE_RUNTIME_STORE";
 
 /// Set for everything that belongs to a session, so that what leaves its process group is found.

@@ -49,7 +49,6 @@ impl ConfigFile {
                 Change::Keep => {}
                 // The entry may share its line with a header, which must not swallow the next line.
                 Change::Drop => *piece = Piece::Added { raw: String::new() },
-
                 Change::Set(new) => {
                     *raw = format!("\t{} = {}\n", key.name, quote(&new));
                     *value = new;

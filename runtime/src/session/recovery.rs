@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use cloud_agent_wire::{Generation, RuntimeEvent, SessionId, TurnState};
+use cloud_agent_wire::{Generation, MessageId, RuntimeEvent, SessionId, Submission, TurnState};
 
 use super::registry::remove;
-use super::worker::{shutdown_failure, terminal_state};
+use super::worker::shutdown_failure;
 use crate::context::Context;
 use crate::journal::Journal;
 use crate::store::files;
@@ -89,4 +89,25 @@ fn end(
     };
     journal.sync()?;
     records::write_turn(paths, &TurnRecord { state, ..record })
+}
+
+/// The turn that an event ends, and the state that it is left in.
+fn terminal_state(event: &RuntimeEvent) -> Option<(&MessageId, Submission, TurnState)> {
+    match event {
+        RuntimeEvent::Complete {
+            message_id,
+            submission,
+            ..
+        } => Some((message_id, *submission, TurnState::Completed)),
+        RuntimeEvent::Interrupted {
+            message_id,
+            submission,
+        } => Some((message_id, *submission, TurnState::Interrupted)),
+        RuntimeEvent::Error {
+            message_id,
+            submission,
+            ..
+        } => Some((message_id, *submission, TurnState::Failed)),
+        _ => None,
+    }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use cloud_agent_wire::{
     Failure, FailureCode, FailureStage, FailureSubtype, MessageId, RuntimeEvent, Submission,
-    TurnState,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -234,26 +233,5 @@ pub fn shutdown_failure(started: bool, generation: cloud_agent_wire::Generation)
         subtype: None,
         generation,
         detail: None,
-    }
-}
-
-/// Whether a record's turn has ended with this state, for the journal's sake.
-pub fn terminal_state(event: &RuntimeEvent) -> Option<(&MessageId, Submission, TurnState)> {
-    match event {
-        RuntimeEvent::Complete {
-            message_id,
-            submission,
-            ..
-        } => Some((message_id, *submission, TurnState::Completed)),
-        RuntimeEvent::Interrupted {
-            message_id,
-            submission,
-        } => Some((message_id, *submission, TurnState::Interrupted)),
-        RuntimeEvent::Error {
-            message_id,
-            submission,
-            ..
-        } => Some((message_id, *submission, TurnState::Failed)),
-        _ => None,
     }
 }
