@@ -66,6 +66,14 @@ export type AppRouter = TRPCBuiltRouter<
   }
 >;
 
+/** The input of `sendMessageV2`, in one of its three forms. */
+export type SendMessageInput = SendMessageFields &
+  (
+    | { prompt: string; mode: string; model: string }
+    | { payload: { type: "prompt"; prompt: string; mode: string; model: string } }
+    | { payload: { type: "command"; command: string } }
+  );
+
 /** What stands in the `data` of an event, by its type. */
 export interface StreamEventData {
   "cloud.message.queued": QueuedData;
@@ -685,10 +693,10 @@ export type RuntimeAgent = {
 };
 
 /**
- * The input of `sendMessageV2`. Three forms are told apart by their fields: `prompt`, `mode` and `model` at top
- * level; a `payload` of type `prompt`; a `payload` of type `command`. Unknown keys are dropped.
+ * The fields of `sendMessageV2`. Three forms are told apart by them: `prompt`, `mode` and `model` at top level; a
+ * `payload` of type `prompt`; a `payload` of type `command`. Unknown keys are dropped.
  */
-export type SendMessageInput = {
+export type SendMessageFields = {
   /** The session. */
   cloudAgentSessionId: string;
   /** The message's id; `null` is the same as none. */

@@ -118,7 +118,8 @@ fn signature(procedure: Procedure, types: &mut Declarations) -> [String; 2] {
             signature!(InitiateSession, output::Acknowledgement)
         }
         Procedure::SendMessageV2 => {
-            signature!(SendMessageFields<'static>, output::Acknowledgement)
+            let [_, output] = signature!(SendMessageFields<'static>, output::Acknowledgement);
+            ["SendMessageInput".to_owned(), output]
         }
         Procedure::GetSession => signature!(GetSession, output::GetSessionOutput),
         Procedure::GetMessageResult => signature!(GetMessageResult, output::GetMessageResultOutput),
@@ -127,6 +128,17 @@ fn signature(procedure: Procedure, types: &mut Declarations) -> [String; 2] {
         Procedure::Health => ["void".to_owned(), types.declare::<output::HealthOutput>()],
     }
 }
+
+/// The forms of a message, which a type with optional fields cannot tell apart.
+const SEND_MESSAGE_INPUT: &str = r#"
+/** The input of `sendMessageV2`, in one of its three forms. */
+export type SendMessageInput = SendMessageFields &
+  (
+    | { prompt: string; mode: string; model: string }
+    | { payload: { type: "prompt"; prompt: string; mode: string; model: string } }
+    | { payload: { type: "command"; command: string } }
+  );
+"#;
 
 /// A union of texts, each once.
 fn union(words: impl IntoIterator<Item = &'static str>) -> String {
@@ -259,6 +271,7 @@ export type AppRouter = TRPCBuiltRouter<
         .unwrap();
     }
     text.push_str("  }\n>;\n");
+    text.push_str(SEND_MESSAGE_INPUT);
     text
 }
 

@@ -325,6 +325,7 @@ test("the stream's frames are the declared ones", async () => {
 });
 
 test("the compiler refuses calls that the service would refuse", () => {
+  const inNobodys = { cloudAgentSessionId: NOBODYS_SESSION };
   const calls = (client: TypedClient) => [
     // @ts-expect-error: the session is missing
     () => client.getSession.query({}),
@@ -332,6 +333,11 @@ test("the compiler refuses calls that the service would refuse", () => {
     () => client.getSession.mutate({ cloudAgentSessionId: NOBODYS_SESSION }),
     // @ts-expect-error: there is no such procedure
     () => client.sendMessageV3.mutate({}),
+    // @ts-expect-error: a message has a prompt, a mode and a model, or a payload
+    () => client.sendMessageV2.mutate({ ...inNobodys, prompt: "x" }),
+    () => client.sendMessageV2.mutate({ ...inNobodys, payload: { type: "command", command: "x" } }),
+    // @ts-expect-error: a slash command has a name
+    () => client.sendMessageV2.mutate({ ...inNobodys, payload: { type: "command" } }),
     // @ts-expect-error: a token is a text
     () => client.updateSession.mutate({ cloudAgentSessionId: NOBODYS_SESSION, gitToken: 1 }),
   ];

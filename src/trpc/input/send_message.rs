@@ -33,14 +33,14 @@ pub struct SendMessage {
     pub git_token: Option<Secret>,
 }
 
-/// The input of `sendMessageV2`. Three forms are told apart by their fields: `prompt`, `mode` and `model` at top
-/// level; a `payload` of type `prompt`; a `payload` of type `command`. Unknown keys are dropped.
+/// The fields of `sendMessageV2`. Three forms are told apart by them: `prompt`, `mode` and `model` at top level; a
+/// `payload` of type `prompt`; a `payload` of type `command`. Unknown keys are dropped.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(
     test,
     derive(ts_rs::TS),
-    ts(optional_fields, rename = "SendMessageInput")
+    ts(optional_fields, rename = "SendMessageFields")
 )]
 pub struct SendMessageFields<'a> {
     /// The session.
