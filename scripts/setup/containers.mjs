@@ -23,8 +23,13 @@ import { cacheFolder, logFile, projectRoot } from "./paths.mjs";
 import { SetupError, say } from "./report.mjs";
 
 const PACKAGES = [
-  ...["podman", "runc", "netavark", "aardvark-dns", "uidmap", "iptables"],
-  ...["debootstrap", "ca-certificates"],
+  "podman",
+  "runc",
+  "netavark",
+  "aardvark-dns",
+  "uidmap",
+  "iptables",
+  "debootstrap",
 ];
 const PROGRAMS = ["podman", "runc", "debootstrap"];
 const SUITE = "bookworm";

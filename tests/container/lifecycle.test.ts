@@ -7,6 +7,9 @@ import { waitFor } from "../../scripts/support/wait.ts";
 import { inside, podman, processesOf, stateOf } from "./support/engine.ts";
 import { firstTurn, Sandboxes, TURN_MS, turn } from "./support/sandboxes.ts";
 
+/** The user that the image gives to agents. */
+const AGENT_UID = 10001;
+
 /** Longer than the stop of a container takes to be seen. */
 const STOP_MS = 30_000;
 
@@ -57,7 +60,7 @@ describe("a container that nobody uses", () => {
   });
 });
 
-describe("a container that dies", () => {
+describe("a container with a turn", () => {
   let sandboxes: Sandboxes;
 
   before(async () => {
@@ -93,17 +96,43 @@ describe("a container that dies", () => {
   }
 
   test("runs agents as another user than the server", async () => {
-    const { session, container } = await working();
+    const { session, message, container } = await working();
     const processes = processesOf(container);
     assert.equal(processes.find(({ argv }) => argv[0]?.endsWith("workspace-runtime"))?.uid, 0);
     const agents = processes.filter(({ argv }) => argv.includes("/usr/local/bin/test-agent"));
     assert.ok(agents.length > 0);
-    assert.ok(agents.every(({ uid }) => uid === 10001));
+    assert.ok(agents.every(({ uid }) => uid === AGENT_UID));
     assert.match(inside(container, "cat", "/etc/passwd"), /^agent:x:10001:/m);
     await session.client.mutation("interruptSession", { sessionId: session.id });
+    const { status } = await session.ended(message);
+    assert.equal(status, "interrupted");
+    await waitFor("the agent's end", () =>
+      processesOf(container).every(({ uid }) => uid !== AGENT_UID),
+    );
   });
 
-  test("fails its turn, and the queue goes on in another one", async () => {
+  test("outlives the object that owns it, which finds it and claims it again", async () => {
+    const { session } = await sandboxes.newSession();
+    await firstTurn(session);
+    const starts = sandboxes.logged("container_changed", '"started"').length;
+    const { messageId: message } = await session.send({ prompt: "Take a while." });
+    await waitFor("the agent's start", async () => {
+      const { status } = await session.result(message);
+      return status === "running";
+    });
+    await sandboxes.worker.stop();
+    await sandboxes.worker.start();
+    await session.completed(message, TURN_MS);
+    await turn(session);
+    assert.equal(sandboxes.logged("container_changed", '"started"').length, starts);
+    const accepted = sandboxes.logged("message_accepted", session.id);
+    assert.deepEqual(
+      accepted.map((line) => line.includes('"cold":true')),
+      [true, false, false],
+    );
+  });
+
+  test("fails it when it dies, and the queue goes on in another container", async () => {
     const { session, message, container } = await working();
     const queued = [];
     for (let count = 0; count < 3; count += 1) queued.push((await session.send()).messageId);
