@@ -196,8 +196,8 @@ export const GUARDS: readonly Guard[] = [
     "        let owed = self.view.link.interrupts.first();\n        if GONE {\n            return owed.is_some();\n        }\n",
   ]),
   guard("a runtime that stays away is told less and less often", "claim", [
-    "    if age_millis >= INTERRUPT_MILLIS_MAX {",
-    "    if GONE {\n        return Some(OWED_RETRY_MILLIS);\n    }\n    if age_millis >= INTERRUPT_MILLIS_MAX {",
+    "    (age_millis < INTERRUPT_MILLIS_MAX).then_some(millis)",
+    "    (GONE || age_millis < INTERRUPT_MILLIS_MAX).then_some(if GONE { OWED_RETRY_MILLIS } else { millis })",
   ]),
   guard("a runtime that comes back is told", "delivery", [
     "    if !is_told && !progress.view.link.interrupts.is_empty() {",

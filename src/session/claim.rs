@@ -118,16 +118,9 @@ pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Deci
 
 /// From a try to tell a runtime to stop a turn until the next one, longer the longer it is owed; `None` when it was
 /// told often enough. What is owed stays noted, and is told to the same store when it answers again.
-const fn interrupt_retry_millis(age_millis: u64) -> Option<u64> {
-    if age_millis >= INTERRUPT_MILLIS_MAX {
-        return None;
-    }
-    let millis = age_millis / 8;
-    Some(if millis > OWED_RETRY_MILLIS {
-        millis
-    } else {
-        OWED_RETRY_MILLIS
-    })
+fn interrupt_retry_millis(age_millis: u64) -> Option<u64> {
+    let millis = OWED_RETRY_MILLIS.max(age_millis / 8);
+    (age_millis < INTERRUPT_MILLIS_MAX).then_some(millis)
 }
 
 impl Progress<'_> {
