@@ -199,7 +199,10 @@ impl Progress<'_> {
         let floor = self.now.plus_millis(FLOOR_DELAY_MILLIS);
         for kind in DeadlineKind::ALL.iter().copied() {
             // The same alarm looks at these after the deliveries.
-            let is_next = matches!(kind, DeadlineKind::Callback | DeadlineKind::Retention);
+            let is_next = matches!(
+                kind,
+                DeadlineKind::Callback | DeadlineKind::Replay | DeadlineKind::Retention
+            );
             if !is_next && self.draft.deadlines.is_due(kind, self.now) {
                 self.draft.deadlines.set(kind, Some(floor));
             }

@@ -1,5 +1,6 @@
 //! What those who follow a session are told beside the stored events: while things go on, and when they connect.
 
+use cloud_agent_session::session::deadline::DeadlineKind;
 use cloud_agent_session::session::engine::{self, Store};
 use cloud_agent_session::session::event::EventDraft;
 use cloud_agent_session::session::message::MessageRecord;
@@ -238,4 +239,16 @@ fn a_preparation_that_is_over_is_forgotten() {
     assert_eq!(view.unwrap().link.preparing, None);
     let open = delivering.session.store.open_messages().unwrap();
     assert!(!open.iter().any(|head| matches!(head, Head::Message(_))));
+}
+
+#[test]
+fn the_alarm_takes_up_what_followers_have_not_had() {
+    let delivering = Delivering::accepted(&['a']);
+    let now = delivering.session.now();
+    delivering.session.store.tamper(|tables| {
+        tables.deadlines.insert(DeadlineKind::Replay.as_str(), now);
+    });
+    delivering.ring();
+    delivering.session.chores();
+    assert_eq!(delivering.deadline(DeadlineKind::Replay.as_str()), None);
 }

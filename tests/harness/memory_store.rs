@@ -410,7 +410,12 @@ impl Store for MemoryStore {
     }
 
     /// It has no followers.
-    fn resume_replay(&self) {}
+    fn resume_replay(&self) {
+        // There is nobody to send anything to.
+        self.tamper(|tables| {
+            tables.deadlines.remove(DeadlineKind::Replay.as_str());
+        });
+    }
 
     fn log(&self, event: &LogEvent) {
         if !self.is_dead.get() {
