@@ -2,68 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
-
-use crate::intent::{Agent, Finalization, Intent, Turn};
+use crate::intent::{Intent, Turn};
+use crate::json_tokens::{Token, Tokens, unquoted};
 use crate::secret::Secret;
 
-/// What the line holds: the message's content, and what the session was prepared with for its agent.
-#[derive(Serialize)]
-struct Line<'a> {
-    turn: Value,
-    agent: &'a Agent,
-    finalization: &'a Finalization,
-    configuration: BTreeMap<&'a str, &'a RawValue>,
-}
-
-/// The line, with its end. Attached files lie in the folder `attachments`, and stand in
-/// `turn.attachments.localPaths` in the order of their names.
+/// The line, with its end: the message's content, and what the session was prepared with for its agent, which is JSON
+/// already. Attached files lie in the folder `attachments`, and stand in `turn.attachments.localPaths` in the order of
+/// their names.
 ///
 /// # Errors
-/// A configuration that is not JSON, which no request brings.
+/// None that an intent has.
 pub fn line(
     intent: &Intent,
     configuration: &BTreeMap<String, Secret>,
     attachments: &str,
-) -> serde_json::Result<Vec<u8>> {
-    // A line break can only be white space in JSON, and the whole must be one line.
-    let one_line = |text: &Secret| text.expose().replace(['\n', '\r'], " ");
-    let texts: BTreeMap<&str, String> = configuration
-        .iter()
-        .map(|(name, text)| (name.as_str(), one_line(text)))
-        .collect();
-    let mut raw = BTreeMap::new();
-    for (name, text) in &texts {
-        raw.insert(*name, serde_json::from_str(text)?);
+) -> serde_json::Result<String> {
+    let mut line = with_local_paths(serde_json::to_string(intent)?, intent, attachments)?;
+    line.pop();
+    line.push_str(",\"configuration\":{");
+    for (number, (name, text)) in configuration.iter().enumerate() {
+        if number > 0 {
+            line.push(',');
+        }
+        line.push_str(&serde_json::to_string(name)?);
+        line.push(':');
+        // A line break can only be white space in JSON, and the whole must be one line.
+        line.push_str(&text.expose().replace(['\n', '\r'], " "));
     }
-    let mut line = serde_json::to_vec(&Line {
-        turn: turn(&intent.turn, attachments)?,
-        agent: &intent.agent,
-        finalization: &intent.finalization,
-        configuration: raw,
-    })?;
-    line.push(b'\n');
+    line.push_str("}}\n");
     Ok(line)
 }
 
-fn turn(turn: &Turn, folder: &str) -> serde_json::Result<Value> {
-    let mut value = serde_json::to_value(turn)?;
-    if let Turn::Prompt {
+/// The text of an intent, with the paths of its files as the last member of its attachments.
+fn with_local_paths(json: String, intent: &Intent, folder: &str) -> serde_json::Result<String> {
+    /// What follows the members of the attachments. No text of the intent can hold it: its quotes would be escaped.
+    const END: &str = "}},\"agent\":";
+    let Turn::Prompt {
         attachments: Some(attachments),
         ..
-    } = turn
-        && let Some(shown) = value.get_mut("attachments").and_then(Value::as_object_mut)
-    {
-        let paths = attachments
-            .files
-            .iter()
-            .map(|name| Value::from(format!("{folder}/{name}")))
-            .collect();
-        shown.insert("localPaths".to_owned(), Value::Array(paths));
-    }
-    Ok(value)
+    } = &intent.turn
+    else {
+        return Ok(json);
+    };
+    let Some((before, behind)) = json.split_once(END) else {
+        return Ok(json);
+    };
+    let files = attachments.files.iter();
+    let paths: Vec<_> = files.map(|name| [folder, name].join("/")).collect();
+    let paths = serde_json::to_string(&paths)?;
+    Ok([before, ",\"localPaths\":", &paths, END, behind].concat())
 }
 
 /// The names under which an MCP server's configuration holds secrets.
@@ -74,28 +61,44 @@ const SECRET_MEMBERS: [&str; 3] = ["environment", "env", "headers"];
 pub fn secrets_of(configuration: &BTreeMap<String, Secret>) -> Vec<Secret> {
     let mut secrets = Vec::new();
     for text in configuration.values() {
-        if let Ok(value) = serde_json::from_str::<Value>(text.expose()) {
-            collect(&value, false, &mut secrets);
-        }
+        collect(text.expose(), &mut secrets);
     }
     secrets
 }
 
-fn collect(value: &Value, is_secret: bool, secrets: &mut Vec<Secret>) {
-    match value {
-        Value::String(text) if is_secret => secrets.push(Secret::new(text.clone())),
-        Value::Array(values) => {
-            for value in values {
-                collect(value, is_secret, secrets);
+fn collect(json: &str, secrets: &mut Vec<Secret>) {
+    let mut depth = 0_usize;
+    // The depth of the member whose texts are secrets, and whether it was just named.
+    let mut secret_at = None;
+    let mut is_named = false;
+    for token in Tokens(json) {
+        match token {
+            Token::Name(name) if secret_at.is_none() => {
+                let name = unquoted(name).unwrap_or_default();
+                is_named = SECRET_MEMBERS.contains(&name.as_str());
             }
-        }
-        Value::Object(members) => {
-            for (name, value) in members {
-                let is_secret = is_secret || SECRET_MEMBERS.contains(&name.as_str());
-                collect(value, is_secret, secrets);
+            Token::Text(text) => {
+                if secret_at.is_some() || is_named {
+                    secrets.extend(unquoted(text).map(Secret::new));
+                }
+                is_named = false;
             }
+            Token::Number(_) => is_named = false,
+            Token::Open(_) => {
+                if is_named {
+                    secret_at = Some(depth);
+                }
+                depth += 1;
+                is_named = false;
+            }
+            Token::Close(_) => {
+                depth = depth.saturating_sub(1);
+                if secret_at == Some(depth) {
+                    secret_at = None;
+                }
+            }
+            Token::Name(_) | Token::Other(_) => {}
         }
-        _ => {}
     }
 }
 
@@ -131,13 +134,12 @@ mod tests {
     fn everything_is_one_line_and_what_is_the_agents_alone_is_repeated_as_it_is() {
         let servers =
             "{\n  \"a\": { \"type\": \"local\", \"port\": 1.50,\r\n \"text\": \"x\\ny\" }\n}";
-        let bytes = line(
+        let text = line(
             &intent(&Value::Null),
             &configuration("mcpServers", servers),
             "/files",
         )
         .expect("it is JSON");
-        let text = String::from_utf8(bytes).expect("it is text");
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.ends_with('\n'));
         assert!(text.contains(r#""port": 1.50"#), "{text}");
@@ -152,8 +154,8 @@ mod tests {
     #[test]
     fn attached_files_are_named_with_their_paths() {
         let files = json!({ "path": "p", "files": ["b.png", "a.txt"] });
-        let bytes = line(&intent(&files), &BTreeMap::new(), "/files");
-        let value: Value = serde_json::from_slice(&bytes.expect("it is JSON")).expect("JSON");
+        let text = line(&intent(&files), &BTreeMap::new(), "/files");
+        let value: Value = serde_json::from_str(&text.expect("it is JSON")).expect("JSON");
         assert_eq!(
             value["turn"]["attachments"],
             json!({

@@ -24,7 +24,8 @@ const RATE: &[&str] = &[
     "rate limit",
     "too many requests",
 ];
-const AUTHENTICATION: &[&str] = &[
+/// Of a remote that refuses the credential, in lower case.
+pub const AUTHENTICATION: &[&str] = &[
     "authentication failed",
     "could not read username",
     "could not read password",

@@ -22,6 +22,7 @@ pub mod git_failure;
 pub mod git_url;
 pub mod ids;
 pub mod intent;
+mod json_tokens;
 mod readings;
 pub mod redact;
 pub mod routes;

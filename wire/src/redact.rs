@@ -1,17 +1,16 @@
 //! Removes secrets from what processes print, by value.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use serde_json::Value;
-
+use crate::json_tokens::{Token, Tokens, unquoted};
 use crate::readings::{self, SPELLING_BYTES_MAX, without_controls};
 use crate::secret::Secret;
 use crate::secret_forms::SecretForms;
+use crate::url_encoding::push_hexadecimal;
 use crate::workspace::Credential;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// Shortest value that is redacted: shorter ones are ordinary words.
 pub const REDACTED_BYTES_MIN: usize = 6;
@@ -41,7 +40,8 @@ pub struct Redactor {
 struct Forms {
     /// Themselves, and as hexadecimal digits.
     plain: SecretForms,
-    /// As base64, without the characters at both ends that depend on what stands around the secret.
+    /// As base64 in both alphabets, at each of the three places that a secret can have among what else is encoded,
+    /// without the characters at both ends that depend on that.
     base64: SecretForms,
 }
 
@@ -84,65 +84,85 @@ impl Redactor {
     /// Its `type` and the names of fields decide how it is read, so they lose credentials only.
     #[must_use]
     pub fn json(&self, line: &str) -> Option<String> {
-        if !line.trim_start().starts_with('{') || !is_json(line) {
+        let line = line.trim();
+        if !line.starts_with('{') || !is_json(line) {
             return None;
         }
         let escapes_hide_nothing = !line.contains('\\');
         if escapes_hide_nothing && matches!(replace(&self.all, line), Cow::Borrowed(_)) {
-            return Some(line.trim().to_owned());
+            return Some(line.to_owned());
         }
-        let mut value: Value = serde_json::from_str(line).ok()?;
-        let kind = value.get("type").and_then(Value::as_str);
-        let kind = kind.map(|kind| replace(&self.credentials, kind).into_owned());
-        self.replace_in(&mut value);
-        if let (Some(kind), Some(field)) = (kind, value.get_mut("type")) {
-            *field = Value::String(kind);
-        }
-        Some(value.to_string())
+        self.without_secrets(line)
     }
 
-    fn replace_in(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                if let Cow::Owned(replaced) = replace(&self.all, text) {
-                    *text = replaced;
+    /// The text of an object, with what its strings and numbers hold replaced.
+    fn without_secrets(&self, object: &str) -> Option<String> {
+        let mut result = String::with_capacity(object.len());
+        let mut depth = 0_usize;
+        let mut is_type = false;
+        for token in Tokens(object) {
+            let (part, text, forms) = match token {
+                Token::Name(part) => (part, unquoted(part)?, &self.credentials),
+                Token::Text(part) if is_type && depth == 1 => {
+                    (part, unquoted(part)?, &self.credentials)
                 }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.replace_in(item)),
-            Value::Object(fields) => {
-                let old = std::mem::take(fields);
-                for (key, mut item) in old {
-                    self.replace_in(&mut item);
-                    fields.insert(replace(&self.credentials, &key).into_owned(), item);
+                Token::Text(part) => (part, unquoted(part)?, &self.all),
+                Token::Number(part) => (part, part.to_owned(), &self.all),
+                Token::Open(part) => {
+                    depth += 1;
+                    result.push_str(part);
+                    continue;
                 }
-            }
-            Value::Number(number) => {
-                let text = number.to_string();
-                if let Cow::Owned(text) = replace(&self.all, &text) {
-                    *value = Value::String(text);
+                Token::Close(part) => {
+                    depth = depth.saturating_sub(1);
+                    result.push_str(part);
+                    continue;
                 }
+                Token::Other(part) => {
+                    result.push_str(part);
+                    continue;
+                }
+            };
+            is_type = matches!(token, Token::Name(_)) && text == "type";
+            match replace(forms, &text) {
+                Cow::Borrowed(_) => result.push_str(part),
+                Cow::Owned(text) => result.push_str(&serde_json::to_string(&text).ok()?),
             }
-            Value::Null | Value::Bool(_) => {}
         }
+        Some(result)
     }
 }
 
 impl Forms {
     fn new(secrets: &[String]) -> Self {
-        let long_enough = |secret: &&String| secret.len() >= REDACTED_BYTES_MIN;
-        let secrets = || secrets.iter().filter(long_enough);
-        let encoded = || secrets().filter(|secret| secret.len() <= ENCODED_BYTES_MAX);
-        let hexadecimal = encoded().flat_map(|secret| {
-            let digits = |format: fn(u8) -> String| secret.bytes().map(format).collect::<String>();
-            [
-                digits(|byte| format!("{byte:02x}")),
-                digits(|byte| format!("{byte:02X}")),
-            ]
-        });
-        Self {
-            plain: SecretForms::new(secrets().cloned().chain(hexadecimal)),
-            base64: SecretForms::new(encoded().flat_map(|secret| base64_forms(secret))),
+        let mut forms = Self::default();
+        for secret in secrets {
+            if secret.len() < REDACTED_BYTES_MIN {
+                continue;
+            }
+            forms.plain.insert(secret.clone());
+            if secret.len() > ENCODED_BYTES_MAX {
+                continue;
+            }
+            for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
+                let mut form = String::with_capacity(2 * secret.len());
+                for byte in secret.bytes() {
+                    push_hexadecimal(&mut form, byte, digits);
+                }
+                forms.plain.insert(form);
+            }
+            for encoding in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+                for offset in 0..3 {
+                    let padded = [&vec![0; offset], secret.as_bytes()].concat();
+                    let encoded = encoding.encode(&padded);
+                    let begin = if offset == 0 { 0 } else { BASE64_QUANTUM };
+                    let end = padded.len() / 3 * BASE64_QUANTUM;
+                    let whole = encoded.get(begin..end).unwrap_or_default();
+                    forms.base64.insert(whole.to_owned());
+                }
+            }
         }
+        forms
     }
 
     fn longest(&self) -> usize {
@@ -153,43 +173,47 @@ impl Forms {
     fn find(&self, text: &str) -> Vec<Range<usize>> {
         let mut places = Vec::new();
         for reading in readings::all(text) {
-            let plain = self.plain.find(&reading.bytes).into_iter();
-            let base64 = self.base64.find(&reading.bytes).into_iter();
-            let base64 = base64.map(|place| with_ends(&reading.bytes, place));
-            places.extend(plain.chain(base64).map(|place| reading.source(&place)));
+            let source = |place: &Range<usize>| reading.source(place);
+            let plain = self.plain.find(&reading.bytes);
+            places = united(&places, &plain.iter().map(source).collect::<Vec<_>>());
+            let base64 = self.base64.find(&reading.bytes);
+            let base64 = base64.iter().map(|place| with_ends(&reading.bytes, place));
+            places = united(
+                &places,
+                &base64.map(|place| source(&place)).collect::<Vec<_>>(),
+            );
         }
-        places.sort_unstable_by_key(|place| (place.start, place.end));
-        let mut merged: Vec<Range<usize>> = Vec::new();
-        for place in places {
-            match merged.last_mut() {
-                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
-                _ => merged.push(place),
-            }
-        }
-        merged
+        places
     }
 }
 
-/// A secret in both alphabets of base64, at each of the three places that it can have among what else is encoded.
-fn base64_forms(secret: &str) -> Vec<String> {
-    let mut forms = Vec::new();
-    for encoding in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-        for offset in 0..3 {
-            let padded = [&vec![0; offset], secret.as_bytes()].concat();
-            let encoded = encoding.encode(&padded);
-            let begin = if offset == 0 { 0 } else { BASE64_QUANTUM };
-            let end = padded.len() / 3 * BASE64_QUANTUM;
-            forms.extend(encoded.get(begin..end).map(str::to_owned));
+/// The places of two lists that are in order, in order. Places that overlap are one.
+fn united(one: &[Range<usize>], other: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut united: Vec<Range<usize>> = Vec::with_capacity(one.len() + other.len());
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    loop {
+        let is_next = match (one.peek(), other.peek()) {
+            (Some(first), Some(second)) => first.start <= second.start,
+            (first, _) => first.is_some(),
+        };
+        let Some(place) = (if is_next { one.next() } else { other.next() }) else {
+            return united;
+        };
+        match united.last_mut() {
+            Some(last) if place.start < last.end => {
+                last.start = last.start.min(place.start);
+                last.end = last.end.max(place.end);
+            }
+            _ => united.push(place.clone()),
         }
     }
-    forms
 }
 
 /// Characters that base64 makes of three bytes.
 const BASE64_QUANTUM: usize = 4;
 
 /// A place of base64 with the characters at both ends that also hold bits of the secret.
-fn with_ends(text: &[u8], place: Range<usize>) -> Range<usize> {
+fn with_ends(text: &[u8], place: &Range<usize>) -> Range<usize> {
     let is_base64 = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
     let before = text.get(..place.start).unwrap_or_default();
     let before = before.iter().rev().take(BASE64_QUANTUM);
@@ -249,7 +273,8 @@ fn strip_userinfo(text: &str) -> Option<String> {
     let mut rest = text;
     let mut found = false;
     while let Some((before, after)) = rest.split_once(MARK) {
-        let _ = write!(result, "{before}{MARK}");
+        result.push_str(before);
+        result.push_str(MARK);
         let ends = |character: char| {
             character.is_whitespace()
                 || matches!(character, '/' | '@' | '"' | '\'' | '\\' | '<' | '>')
@@ -262,7 +287,8 @@ fn strip_userinfo(text: &str) -> Option<String> {
                 .get(userinfo.len()..)
                 .is_some_and(|end| end.starts_with('@'))
         {
-            let _ = write!(result, "{REDACTED}@");
+            result.push_str(REDACTED);
+            result.push('@');
             rest = behind;
             found = true;
         }
@@ -344,7 +370,7 @@ mod tests {
             ),
             (
                 format!(r#"{{"type":{escaped},{escaped}:1}}"#),
-                Some(r#"{"[redacted]":1,"type":"[redacted]"}"#),
+                Some(r#"{"type":"[redacted]","[redacted]":1}"#),
             ),
             (
                 r#"{"a":"value-of\u001b[1m-a-variable","b":"\u001b[1mbold"}"#.to_owned(),

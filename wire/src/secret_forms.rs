@@ -1,44 +1,46 @@
 //! Finds many texts, which may be long, in another at once.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::redact::REDACTED_BYTES_MIN;
 
+/// Lists that the texts are spread over.
+const BUCKETS: usize = 1024;
+
 /// A set of texts. Only the beginnings are indexed: what is kept and what building costs is in proportion to the texts
 /// themselves, however many and long they are.
-#[derive(Default)]
 pub struct SecretForms {
-    /// By their first bytes, the longest first.
-    by_beginning: HashMap<[u8; REDACTED_BYTES_MIN], Vec<String>>,
+    /// By a hash of their first bytes.
+    buckets: Vec<Vec<String>>,
     /// A bit for every pair of bytes that a text begins with: most places of most lines need no further look.
     pairs: Vec<u64>,
     longest: usize,
 }
 
-impl SecretForms {
-    /// Collects texts. Those that are shorter than [`REDACTED_BYTES_MIN`] are left out.
-    pub fn new(forms: impl IntoIterator<Item = String>) -> Self {
-        let mut set = Self {
+impl Default for SecretForms {
+    fn default() -> Self {
+        Self {
+            buckets: vec![Vec::new(); BUCKETS],
             pairs: vec![0; (1 << 16) / 64],
-            ..Self::default()
+            longest: 0,
+        }
+    }
+}
+
+impl SecretForms {
+    /// Adds a text, unless it is shorter than [`REDACTED_BYTES_MIN`].
+    pub fn insert(&mut self, form: String) {
+        let Some(beginning) = form.as_bytes().first_chunk() else {
+            return;
         };
-        for form in forms {
-            let Some(beginning) = form.as_bytes().first_chunk() else {
-                continue;
-            };
-            set.longest = set.longest.max(form.len());
-            let (word, bit) = place(*beginning);
-            if let Some(word) = set.pairs.get_mut(word) {
-                *word |= bit;
-            }
-            set.by_beginning.entry(*beginning).or_default().push(form);
+        self.longest = self.longest.max(form.len());
+        let (word, bit) = place(*beginning);
+        if let Some(word) = self.pairs.get_mut(word) {
+            *word |= bit;
         }
-        for forms in set.by_beginning.values_mut() {
-            forms.sort_unstable_by(|one, other| other.len().cmp(&one.len()).then(one.cmp(other)));
-            forms.dedup();
+        if let Some(bucket) = self.buckets.get_mut(hash(*beginning)) {
+            bucket.push(form);
         }
-        set
     }
 
     /// Length of the longest text in bytes.
@@ -49,7 +51,7 @@ impl SecretForms {
     /// Where `text` holds any of the texts, in order. Places that overlap are one.
     pub fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        if self.by_beginning.is_empty() {
+        if self.longest == 0 {
             return found;
         }
         let mut rest = text;
@@ -73,12 +75,17 @@ impl SecretForms {
         if self.pairs.get(word).is_none_or(|word| word & bit == 0) {
             return None;
         }
-        let forms = self.by_beginning.get(&beginning)?;
-        let form = forms
-            .iter()
-            .find(|form| rest.starts_with(form.as_bytes()))?;
-        Some(form.len())
+        let forms = self.buckets.get(hash(beginning))?.iter();
+        let found = forms.filter(|form| rest.starts_with(form.as_bytes()));
+        found.map(String::len).max()
     }
+}
+
+fn hash(beginning: [u8; REDACTED_BYTES_MIN]) -> usize {
+    let bytes = beginning.into_iter().map(usize::from);
+    bytes.fold(0_usize, |hash, byte| {
+        hash.wrapping_mul(31).wrapping_add(byte)
+    }) % BUCKETS
 }
 
 fn place(beginning: [u8; REDACTED_BYTES_MIN]) -> (usize, u64) {
@@ -94,7 +101,11 @@ mod tests {
     #[test]
     fn the_longest_is_found_and_overlaps_are_one_place() {
         let forms = ["abcdef", "abcdefgh", "efghijkl", "short", "ünïcode"];
-        let set = SecretForms::new(forms.map(str::to_owned));
+        let mut set = SecretForms::default();
+        forms
+            .map(str::to_owned)
+            .into_iter()
+            .for_each(|form| set.insert(form));
         assert_eq!(set.longest(), "ünïcode".len());
         for (text, expected) in [
             ("", vec![]),
@@ -115,7 +126,8 @@ mod tests {
     fn many_long_texts_cost_little() {
         let forms = (0..400).map(|number| format!("{number:016}{}", "x".repeat(16_000)));
         let started = std::time::Instant::now();
-        let set = SecretForms::new(forms);
+        let mut set = SecretForms::default();
+        forms.for_each(|form| set.insert(form));
         assert!(
             set.find("some ordinary output ".repeat(10_000).as_bytes())
                 .is_empty()

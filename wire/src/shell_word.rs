@@ -37,7 +37,14 @@ impl ShellWord {
         } else if !text.is_empty() && text.bytes().all(is_plain) {
             Ok(Self(text.to_owned()))
         } else {
-            Ok(Self(format!("'{}'", text.replace('\'', r"'\''"))))
+            let mut word = String::with_capacity(text.len() + 2);
+            word.push('\'');
+            for (number, part) in text.split('\'').enumerate() {
+                word.push_str(if number > 0 { r"'\''" } else { "" });
+                word.push_str(part);
+            }
+            word.push('\'');
+            Ok(Self(word))
         }
     }
 

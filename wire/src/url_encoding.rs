@@ -1,22 +1,31 @@
 //! How a user name and a token are written into a URL.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use crate::git_url::GitUrl;
 use crate::secret::Secret;
 use crate::workspace::Credential;
 
-/// Everything but letters, digits and `-._~`: `%41` in a token must not turn into `A`.
-const USERINFO: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// Percent-encodes a user name or a token.
+/// Percent-encodes a user name or a token: everything but letters, digits and `-._~`, since `%41` in a token must not turn
+/// into `A`.
 #[must_use]
 pub fn encode_userinfo(text: &str) -> String {
-    utf8_percent_encode(text, USERINFO).to_string()
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            push_hexadecimal(&mut encoded, byte, b"0123456789ABCDEF");
+        }
+    }
+    encoded
+}
+
+/// Writes a byte as two digits of an alphabet.
+pub(crate) fn push_hexadecimal(text: &mut String, byte: u8, digits: &[u8; 16]) {
+    for half in [byte >> 4, byte & 15] {
+        let digit = digits.get(usize::from(half));
+        text.extend(digit.copied().map(char::from));
+    }
 }
 
 /// The URL with the credential in it.

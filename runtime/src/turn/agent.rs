@@ -127,7 +127,7 @@ async fn start(turn: &Turn<'_>) -> std::io::Result<(Child, Group)> {
         environment: agent_environment(context, paths, &turn.spec.env),
         directory: paths.repo(),
         user: context.config.agent_uid,
-        input: Some(input),
+        input: Some(input.into_bytes()),
         grace: INTERRUPT_GRACE,
     };
     let (mut child, group) = spawn(&job)?;
