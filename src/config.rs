@@ -6,6 +6,7 @@ use std::fmt;
 
 use cloud_agent_wire::{AllowedHosts, Secret, is_runtime_token};
 
+use crate::direct::DEFAULT_ROOT;
 use crate::session::command::Settings;
 use crate::session::encrypted_secret::PrivateKey;
 use crate::session::sealing::KeyRing;
@@ -35,6 +36,17 @@ pub struct Config {
     pub settings: Settings,
     /// `SLEEP_AFTER_MS`: how long nobody uses a container until it is stopped.
     pub sleep_after_millis: u64,
+    /// `WORKSPACE_MODE=direct`: the object prepares workspaces itself, in a sandbox.
+    pub direct: Option<DirectSettings>,
+}
+
+/// What direct mode needs to know, which a runtime knows by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectSettings {
+    /// `WORKSPACE_ROOT`: the folder of the workspaces in the sandbox, without a slash at the end.
+    pub root: String,
+    /// `AGENT_COMMAND`: the agent that runs there; the built-in one when it is absent.
+    pub agent_command: Option<Vec<String>>,
 }
 
 /// Where the runtime is: the first of these that is configured.
@@ -91,10 +103,15 @@ impl Config {
                 ));
             }
         };
-        match text("WORKSPACE_MODE").as_deref() {
-            Some("bootstrap") | None => {}
-            Some(_) => return Err(ConfigError("WORKSPACE_MODE must be bootstrap".into())),
-        }
+        let direct = match text("WORKSPACE_MODE").as_deref() {
+            Some("bootstrap") | None => None,
+            Some("direct") => Some(direct(text)?),
+            Some(_) => {
+                return Err(ConfigError(
+                    "WORKSPACE_MODE must be bootstrap or direct".into(),
+                ));
+            }
+        };
         let runtime = runtime_binding(text("RUNTIME_URL"), is_bound, production)?;
         Ok(Self {
             auth_secret: secret("AUTH_JWT_SECRET")?,
@@ -113,6 +130,7 @@ impl Config {
                 .map_err(|sentence| ConfigError(format!("WS_ALLOWED_ORIGINS {sentence}")))?,
             settings: settings(text)?,
             sleep_after_millis: millis(text, "SLEEP_AFTER_MS", SLEEP_AFTER_MILLIS)?,
+            direct,
         })
     }
 }
@@ -181,6 +199,28 @@ fn allowed_hosts(value: Option<String>, production: bool) -> Result<AllowedHosts
         Some(value) => AllowedHosts::parse(&value)
             .map_err(|error| ConfigError(format!("DEV_ALLOWED_HOSTS {error}"))),
     }
+}
+
+fn direct(text: impl Fn(&str) -> Option<String>) -> Result<DirectSettings, ConfigError> {
+    let root = text("WORKSPACE_ROOT").unwrap_or_else(|| DEFAULT_ROOT.to_owned());
+    let root = root.trim_end_matches('/');
+    if !root.starts_with('/') || root.contains('\0') {
+        let sentence = "WORKSPACE_ROOT must be an absolute path of a folder";
+        return Err(ConfigError(sentence.into()));
+    }
+    let command = |text: String| serde_json::from_str::<Vec<String>>(&text).ok();
+    let agent_command = text("AGENT_COMMAND").map(|text| {
+        let command = command(text).filter(|words| {
+            let is_word = |word: &String| !word.contains('\0');
+            words.first().is_some_and(|word| !word.is_empty()) && words.iter().all(is_word)
+        });
+        let sentence = "AGENT_COMMAND must be a JSON array of texts, the program first";
+        command.ok_or_else(|| ConfigError(sentence.into()))
+    });
+    Ok(DirectSettings {
+        root: root.to_owned(),
+        agent_command: agent_command.transpose()?,
+    })
 }
 
 fn millis(
@@ -260,6 +300,7 @@ mod tests {
     #[test]
     fn each_setting_that_is_missing_or_malformed_is_named() {
         const DEVELOPMENT: (&str, Option<&str>) = ("ENVIRONMENT", Some("development"));
+        const DIRECT: (&str, Option<&str>) = ("WORKSPACE_MODE", Some("direct"));
         type Row<'a> = (&'a [(&'a str, Option<&'a str>)], Option<&'a str>);
         let rows: &[Row<'_>] = &[
             (&[], None),
@@ -308,7 +349,24 @@ mod tests {
             ),
             (
                 &[("WORKSPACE_MODE", Some("other"))],
-                Some("WORKSPACE_MODE must be bootstrap"),
+                Some("WORKSPACE_MODE must be bootstrap or direct"),
+            ),
+            (&[DIRECT], None),
+            (
+                &[DIRECT, ("AGENT_COMMAND", Some(r#"["sh","-c","x"]"#))],
+                None,
+            ),
+            (
+                &[DIRECT, ("AGENT_COMMAND", Some("sh -c x"))],
+                Some("AGENT_COMMAND must be a JSON array of texts, the program first"),
+            ),
+            (
+                &[DIRECT, ("AGENT_COMMAND", Some("[]"))],
+                Some("AGENT_COMMAND must be a JSON array of texts, the program first"),
+            ),
+            (
+                &[DIRECT, ("WORKSPACE_ROOT", Some("workspace"))],
+                Some("WORKSPACE_ROOT must be an absolute path of a folder"),
             ),
             (
                 &[("DEV_ALLOWED_HOSTS", Some("127.0.0.1:1"))],

@@ -8,6 +8,7 @@
 //! - [`trpc`] and [`auth`] decode and check what clients send, just as purely.
 //! - [`stream`] decides what a socket that follows a session is sent.
 //! - [`container`] decides what the owner of a sandbox's container does next.
+//! - [`direct`] writes the commands that prepare a workspace in a sandbox without a runtime, and reads their answers.
 //! - `shell`, compiled for WebAssembly only, decodes, loads, lets `session` decide, commits and performs.
 //! - [`telemetry`] is the shape of every log line.
 #![cfg_attr(
@@ -27,6 +28,7 @@ pub mod config;
 pub mod container;
 #[cfg(test)]
 mod declarations;
+pub mod direct;
 pub mod envelope;
 pub mod limits;
 pub mod mint;

@@ -177,6 +177,7 @@ fn the_session_knows_nothing_of_what_is_built_on_it() {
         "crate::projection",
         "crate::envelope",
         "crate::config",
+        "crate::direct",
         "crate::ndjson",
         "crate::mint",
     ];
@@ -199,6 +200,21 @@ fn the_layer_of_clients_knows_nothing_of_storage() {
             "session::sealing",
         ],
         "src/trpc decodes and answers; it neither loads nor stores.",
+    );
+}
+
+#[test]
+fn the_commands_of_direct_mode_know_nothing_of_the_session() {
+    // What a sandbox is told follows from a request as a runtime gets it: whoever changes the session changes no script.
+    forbid(
+        &sources("src/direct"),
+        &[
+            "crate::shell",
+            "crate::trpc",
+            "crate::config",
+            "crate::session",
+        ],
+        "src/direct turns requests into commands and answers into events; it neither loads nor stores.",
     );
 }
 
@@ -230,6 +246,14 @@ const EXPOSES: &[(&str, &str)] = &[
         "src/session/admission.rs",
         "compares the new token with the current one",
     ),
+    (
+        "src/direct/command.rs",
+        "quotes the authenticated URL for a command, which is a secret then",
+    ),
+    (
+        "src/direct/turn.rs",
+        "quotes the session's variables for its agent, in a program that is a secret then",
+    ),
     ("src/session/credential.rs", "checks the form of a token"),
     (
         "src/session/encrypted_secret.rs",
@@ -240,6 +264,7 @@ const EXPOSES: &[(&str, &str)] = &[
         "src/session/sealing.rs",
         "seals, fingerprints and reads the keys",
     ),
+    ("src/shell/sandbox.rs", "sends commands in bodies"),
     ("src/shell/transport.rs", "authenticates to the runtime"),
     ("src/stream/ticket.rs", "signs and verifies tickets"),
     ("src/trpc/input/callback.rs", "checks the form of a header"),

@@ -22,3 +22,11 @@ pub const RUNTIME: Image = Image {
     is_claimed: true,
     call_millis_max: 60_000,
 };
+
+/// A stock sandbox image, for direct mode: it takes commands from whoever reaches it, and only its owner does.
+pub const SANDBOX: Image = Image {
+    port: 3000,
+    probe_path: "/",
+    is_claimed: false,
+    call_millis_max: 10_000,
+};

@@ -16,15 +16,16 @@ use crate::session::step::Decision;
 use crate::session::view::DeliveryView;
 use crate::telemetry::LogEvent;
 
+use super::host::Host;
 use super::platform::now;
-use super::runtime::{CallFault, RuntimeClient};
+use super::runtime::CallFault;
 use super::store::SqlStore;
 use super::token_service::TokenService;
 
 /// A session's storage and its runtime.
 pub struct Delivery<T> {
     pub store: Rc<SqlStore>,
-    pub runtime: RuntimeClient<T>,
+    pub host: Host<T>,
     pub config: Rc<Config>,
     pub env: Env,
     pub tokens: Rc<TokenService>,

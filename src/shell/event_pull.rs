@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
-use cloud_agent_wire::{JournalEvent, RuntimeErrorCode, StoreId};
-use futures_util::StreamExt;
-use worker::{Delay, Response};
+use cloud_agent_wire::{RuntimeErrorCode, StoreId};
+use worker::Delay;
 
-use crate::ndjson::LineSplitter;
 use crate::session::delivery::{
     Reading, on_contact, on_journal_gone, on_pull_answered, on_pull_failed, on_pull_started,
     reading,
@@ -20,11 +18,10 @@ use crate::session::journal::on_events;
 use crate::telemetry::LogEvent;
 
 use super::delivery::Delivery;
+use super::host::Events;
 use super::platform::now;
 use super::runtime::{CallFault, Transport};
 
-/// A read ends early after this many bytes: the next one acknowledges them, which lets the runtime forget them.
-const READ_BYTES_MAX: usize = 1024 * 1024;
 /// The least time between the beginnings of two reads of which the first brought nothing.
 const READ_MILLIS_MIN: u64 = 1_000;
 
@@ -60,9 +57,10 @@ impl<T: Transport> Delivery<T> {
         else {
             return Ok(false);
         };
+        self.recall_secrets().await?;
         let asked = now();
-        let outcome = match self.runtime.events(&session_id, &store_id, after).await {
-            Ok(response) => self.take_over(&store_id, response, is_wanted).await?,
+        let outcome = match self.host.events(&session_id, &store_id, after).await {
+            Ok(events) => self.take_over(&store_id, events, is_wanted).await?,
             Err(fault) => Err(fault),
         };
         match outcome {
@@ -81,27 +79,16 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Commits the events of a reply as they come. Whether there were any.
+    /// Commits events as they come. Whether there were any.
     async fn take_over(
         &self,
         store_id: &StoreId,
-        mut response: Response,
+        mut events: Events<'_, T>,
         is_wanted: &impl Fn() -> bool,
     ) -> Result<Result<bool, CallFault>, StoreError> {
-        let Ok(mut stream) = response.stream() else {
-            return Ok(Err(CallFault::Unreachable));
-        };
-        let mut lines = LineSplitter::default();
-        let (mut bytes, mut has_events) = (0, false);
-        while let Some(chunk) = stream.next().await {
-            let Ok(chunk) = chunk else {
-                return Ok(Err(CallFault::Unreachable));
-            };
-            bytes += chunk.len();
-            let Ok(complete) = lines.push(&chunk) else {
-                return Ok(Err(CallFault::Unreachable));
-            };
-            let (events, is_sound) = decode(&complete);
+        let mut has_events = false;
+        while let Some(next) = events.next().await {
+            let (events, fault) = next;
             if !events.is_empty() {
                 has_events = true;
                 self.answered(store_id)?;
@@ -109,10 +96,10 @@ impl<T: Transport> Delivery<T> {
                     on_events(view, store_id, &events, now, settings)
                 })?;
             }
-            if !is_sound {
-                return Ok(Err(CallFault::Unreachable));
+            if let Some(fault) = fault {
+                return Ok(Err(fault));
             }
-            if bytes > READ_BYTES_MAX || !is_wanted() || !self.still_delivering()? {
+            if !is_wanted() || !self.still_delivering()? {
                 break;
             }
         }
@@ -137,12 +124,10 @@ impl<T: Transport> Delivery<T> {
     async fn recover(&self, fault: &CallFault, asked: &StoreId) -> Result<bool, StoreError> {
         match fault {
             CallFault::Refused(RuntimeErrorCode::StoreChanged) => {
-                let health = self.runtime.health().await;
+                let store_id = self.host.store_id().await.ok();
                 // Two runtimes behind one address would be asked in turns for ever.
-                if let Some(health) = health.ok().filter(|health| health.store_id != *asked) {
-                    self.apply(|view, now, settings| {
-                        on_contact(view, &health.store_id, now, settings)
-                    })?;
+                if let Some(store_id) = store_id.filter(|store_id| store_id != asked) {
+                    self.apply(|view, now, settings| on_contact(view, &store_id, now, settings))?;
                     return Ok(true);
                 }
             }
@@ -155,16 +140,4 @@ impl<T: Transport> Delivery<T> {
         self.apply(on_pull_failed)?;
         Ok(false)
     }
-}
-
-/// The events of complete lines up to the first that is none, and whether all are.
-fn decode(lines: &[Vec<u8>]) -> (Vec<JournalEvent>, bool) {
-    let mut events = Vec::new();
-    for line in lines.iter().filter(|line| !line.is_empty()) {
-        match serde_json::from_slice(line) {
-            Ok(event) => events.push(event),
-            Err(_) => return (events, false),
-        }
-    }
-    (events, true)
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_agent_wire::{
-    Author, Credential, Health, PutTurn, PutWorkspace, Repository, RuntimeErrorCode, Secret,
-    StoreId,
+    Author, Credential, PutTurn, PutWorkspace, Repository, RuntimeErrorCode, Secret, StoreId,
 };
 
 use crate::session::attachment::attachments;
@@ -25,6 +24,7 @@ use crate::telemetry::LogEvent;
 use super::bucket::Bucket;
 use super::decryption::decrypt_all;
 use super::delivery::Delivery;
+use super::host::Host;
 use super::platform::now;
 use super::runtime::{CallFault, Transport};
 use super::token_service::Resolution;
@@ -51,8 +51,8 @@ impl<T: Transport> Delivery<T> {
 
     /// The three calls. Each is followed by a fresh look at the state, since anything may have happened meanwhile.
     async fn try_hand_over(&self, claim: &Claim) -> Result<Result<(), HandOverFault>, StoreError> {
-        let Health { store_id, .. } = match self.runtime.health().await {
-            Ok(health) => health,
+        let store_id = match self.host.store_id().await {
+            Ok(store_id) => store_id,
             Err(fault) => return Ok(Err(self.fault_of("health", &fault))),
         };
         self.apply(|view, now, settings| on_contact(view, &store_id, now, settings))?;
@@ -75,7 +75,7 @@ impl<T: Transport> Delivery<T> {
         };
         let session_id = &view.record.session_id;
         let taken = self
-            .runtime
+            .host
             .put_workspace(session_id, &store_id, &workspace)
             .await;
         if let Err(fault) = taken {
@@ -92,10 +92,9 @@ impl<T: Transport> Delivery<T> {
             generation: workspace.generation,
             intent: claim.intent.clone(),
         };
-        let message_id = claim.intent.message_id();
         match self
-            .runtime
-            .put_turn(session_id, message_id, &store_id, &turn)
+            .host
+            .put_turn(session_id, &store_id, &turn, &workspace)
             .await
         {
             Ok(reply) => {
@@ -208,6 +207,36 @@ impl<T: Transport> Delivery<T> {
             }))
     }
 
+    /// Has a sandbox's client know the secrets that the sandbox was given before this object was constructed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn recall_secrets(&self) -> Result<(), StoreError> {
+        let Host::Sandbox(sandbox) = &self.host else {
+            return Ok(());
+        };
+        if !sandbox.given.are_unknown() {
+            return Ok(());
+        }
+        let profile = self.store.profile()?.unwrap_or_default();
+        let (Ok((env, configuration)), Some(view)) = (
+            self.secrets(&profile).await?,
+            self.store.delivery_view(now())?,
+        ) else {
+            return Ok(());
+        };
+        let credential = if view.record.repository.uses_session_credential() {
+            self.credential(&view).ok().flatten()
+        } else {
+            let token = self.resolve(&view).await.ok();
+            token.map(|token| managed_credential(&view, token.token))
+        };
+        sandbox
+            .given
+            .learn(credential.as_ref(), &env, &configuration);
+        Ok(())
+    }
+
     /// Brings the files of a message to the runtime, one after the other and each as a stream.
     async fn bring_files(
         &self,
@@ -237,7 +266,7 @@ impl<T: Transport> Delivery<T> {
                 .await
                 .map_err(|_| away("the bucket could not be read"))?
                 .map_err(HandOverFault::NoFile)?;
-            self.runtime
+            self.host
                 .put_attachment(session_id, name, store_id, file.body())
                 .await
                 .map_err(|fault| self.fault_of("put_attachment", &fault))?;

@@ -23,8 +23,10 @@ use super::answering::Answering;
 use super::callbacks::Sender;
 use super::config::config;
 use super::delivery::Delivery;
+use super::host::Host;
 use super::platform::now;
 use super::runtime::{RuntimeClient, Transport};
+use super::sandbox::{GivenSecrets, SandboxClient};
 use super::sockets;
 use super::store::SqlStore;
 use super::token_service::TokenService;
@@ -50,6 +52,8 @@ pub struct CloudAgentSession {
     bringing_files: Rc<Cell<Option<Timestamp>>>,
     /// The resolution of a managed repository's token that is under way.
     tokens: Rc<TokenService>,
+    /// What a sandbox was given, for redaction.
+    given_secrets: Rc<GivenSecrets>,
 }
 
 impl DurableObject for CloudAgentSession {
@@ -61,6 +65,7 @@ impl DurableObject for CloudAgentSession {
             reader: Rc::default(),
             bringing_files: Rc::default(),
             tokens: Rc::default(),
+            given_secrets: Rc::default(),
         };
         if let Err(error) = object.store() {
             worker::console_error!("{}", fault_line("open", &error));
@@ -276,9 +281,19 @@ impl CloudAgentSession {
         // There is work, so there is a session.
         let session_id =
             session_id.ok_or_else(|| platform_error(&StoreError::Unreadable("session")))?;
+        let transport = Adapter::new(&self.env, config, &session_id)?;
+        let host = match &config.direct {
+            None => Host::Runtime(RuntimeClient::new(transport)),
+            Some(settings) => Host::Sandbox(SandboxClient {
+                transport,
+                settings: settings.clone(),
+                hosts: config.allowed_hosts.clone(),
+                given: Rc::clone(&self.given_secrets),
+            }),
+        };
         Ok(Delivery {
             store: Rc::clone(store),
-            runtime: RuntimeClient::new(Adapter::new(&self.env, config, &session_id)?),
+            host,
             config: Rc::clone(config),
             env: self.env.clone(),
             tokens: Rc::clone(&self.tokens),

@@ -48,12 +48,13 @@ impl<T: Transport> Delivery<T> {
             credential,
         };
         let session_id = &view.record.session_id;
+        let url = view.record.repository.clone_url();
         match self
-            .runtime
-            .put_credential(session_id, &store_id, &body)
+            .host
+            .put_credential(session_id, &store_id, &url, &body)
             .await
         {
-            Ok(_) => self.pushed(&store_id, generation),
+            Ok(()) => self.pushed(&store_id, generation),
             Err(fault) => {
                 self.log_fault("put_credential", &fault);
                 match fault {
@@ -109,9 +110,7 @@ impl<T: Transport> Delivery<T> {
             None => Ok(()),
             Some(store_id) => {
                 let session_id = &view.record.session_id;
-                self.runtime
-                    .interrupt(session_id, message_id, store_id)
-                    .await
+                self.host.interrupt(session_id, message_id, store_id).await
             }
         };
         match answered {
@@ -129,9 +128,9 @@ impl<T: Transport> Delivery<T> {
     /// Another disk has nothing of what was owed to the old one.
     async fn look_at_store(&self, fault: &CallFault) -> Result<(), StoreError> {
         if *fault == CallFault::Refused(RuntimeErrorCode::StoreChanged)
-            && let Ok(health) = self.runtime.health().await
+            && let Ok(store_id) = self.host.store_id().await
         {
-            self.apply(|view, now, settings| on_contact(view, &health.store_id, now, settings))?;
+            self.apply(|view, now, settings| on_contact(view, &store_id, now, settings))?;
         }
         Ok(())
     }
@@ -147,11 +146,7 @@ impl<T: Transport> Delivery<T> {
         let Some(store_id) = view.link.store_id else {
             return Ok(true);
         };
-        match self
-            .runtime
-            .delete(&view.record.session_id, &store_id)
-            .await
-        {
+        match self.host.delete(&view.record.session_id, &store_id).await {
             Ok(())
             | Err(CallFault::Refused(
                 RuntimeErrorCode::NotFound

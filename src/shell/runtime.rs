@@ -206,7 +206,7 @@ impl<T: Transport> RuntimeClient<T> {
         self.checked(&call).await.map(|_| ())
     }
 
-    /// Opens the stream of events after `after`.
+    /// Opens the stream of events after `after`, lines of [`cloud_agent_wire::JournalEvent`].
     ///
     /// # Errors
     /// [`CallFault`].

@@ -8,7 +8,7 @@ use js_sys::Promise;
 use worker::{Container, State, Storage};
 
 use crate::config::Config;
-use crate::container::image::{Image, RUNTIME};
+use crate::container::image::{Image, RUNTIME, SANDBOX};
 use crate::container::lifecycle::{AlarmStep, Lifecycle, Stop};
 use crate::telemetry::LogEvent;
 
@@ -43,7 +43,11 @@ impl Owner {
         let container = state.container().ok_or("the platform runs no containers")?;
         let storage = state.storage();
         let stop = stored_stop::load(&storage.sql()).map_err(|_| "the storage cannot be read")?;
-        let image = RUNTIME;
+        let image = if config.direct.is_some() {
+            SANDBOX
+        } else {
+            RUNTIME
+        };
         let lifecycle = Lifecycle::new(image, config.sleep_after_millis, stop);
         let calls = web_sys::AbortController::new().map_err(|_| "calls cannot be broken")?;
         Ok(Rc::new(Self {

@@ -1,0 +1,60 @@
+turn=$state/turns/$message
+run=$turn/$submission
+
+# How far a submission of this turn is.
+answer() {
+  word=waiting
+  [ ! -e "$turn/started" ] || word=running
+  [ -d "$turn/$1" ] || word=failed
+  [ ! -s "$turn/$1/ended" ] || word=$(cat "$turn/$1/ended")
+  echo "turn $1 $word"
+  exit
+}
+
+mkdir -p -- "$turn" "$state/empty" || { echo unavailable; exit; }
+seen=$(cat "$state/seen" 2>/dev/null)
+[ "$generation" -ge "${seen:-0}" ] || { echo stale_generation; exit; }
+# An agent that was started is never started again.
+[ ! -s "$turn/started" ] || answer "$(cat "$turn/started")"
+[ ! -d "$run" ] || answer "$submission"
+current=$(cat "$state/current" 2>/dev/null)
+position=0
+if [ -n "$current" ]; then
+  old=$state/turns/$current
+  if runs "$old/driver"; then
+    case $current in
+      "$message"/*)
+        end_run "$old"
+        [ ! -s "$turn/started" ] || answer "$(cat "$turn/started")"
+        ;;
+      *)
+        : >"${old%/*}/interrupt"
+        kill -s TERM "$pid" 2>/dev/null
+        echo busy
+        exit
+        ;;
+    esac
+  fi
+  # Positions go on where no event of the old run can be.
+  position=$(cat "$old/position" 2>/dev/null)
+  lines=$(wc -l 2>/dev/null <"$old/records")
+  position=$((${position:-0} + ((${lines:-0} + 3) << 32)))
+fi
+end_trial
+end_strays
+mkdir -- "$run" 2>/dev/null || { echo busy; exit; }
+: >"$run/output"
+: >"$run/records"
+echo "$position" >"$run/position"
+printf '%s\n' "$authenticated" >"$run/candidate"
+echo "$generation" >"$state/seen"
+{ mv -f -- "$state/incoming" "$run/script" && echo "$message/$submission" >"$state/current.new" &&
+  mv -f -- "$state/current.new" "$state/current"; } || { rm -rf -- "$run"; echo unavailable; exit; }
+[ -z "$current" ] || rm -rf -- "$old"
+setsid sh "$run/script" </dev/null >/dev/null 2>&1 &
+tries=0
+while [ ! -s "$run/driver" ] && [ "$tries" -lt 60 ]; do
+  sleep 0.02
+  tries=$((tries + 1))
+done
+answer "$submission"

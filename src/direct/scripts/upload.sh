@@ -1,0 +1,3 @@
+mkdir -p -- "${target%/*}" || { echo unavailable; exit; }
+[ -n "$append" ] || rm -f -- "$target"
+printf '%s' "$piece" | base64 -d >>"$target" && echo ok || echo unavailable

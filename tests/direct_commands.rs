@@ -1,0 +1,354 @@
+//! The commands of direct mode, run by a real shell: every text is one word of them, and a repeat does nothing twice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+#[path = "hostile/page.rs"]
+#[allow(dead_code, reason = "only the rows are read here")]
+mod page;
+#[path = "simulation/random_numbers.rs"]
+#[allow(dead_code, reason = "a part of it is enough here")]
+mod random_numbers;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use cloud_agent_session::direct::answer::{self, Refusal};
+use cloud_agent_session::direct::command::{Place, Script, name_store};
+use cloud_agent_session::direct::{events, turn};
+use cloud_agent_wire::redact::Redactor;
+use cloud_agent_wire::{
+    AllowedHosts, EventSequence, Generation, JournalEvent, MessageId, PutTurn, PutWorkspace,
+    RuntimeErrorCode, RuntimeEvent, Secret, SessionId, ShellWord, StoreId, Submission, Timestamp,
+    TurnState,
+};
+use random_numbers::RandomNumbers;
+use serde_json::json;
+
+const SHELLS: [&str; 2] = ["/bin/sh", "/bin/bash"];
+const SEED: u64 = 0x5EED;
+
+fn run(shell: &str, script: &str) -> Output {
+    let output = Command::new(shell).args(["-c", script]).output();
+    output.expect("the shell runs")
+}
+
+/// What a shell makes of a script that prints words with NULs behind them.
+fn printed(shell: &str, script: &str) -> Vec<String> {
+    let output = run(shell, script);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{script}");
+    let text = String::from_utf8(output.stdout).expect("words are text");
+    let mut words: Vec<_> = text.split('\0').map(str::to_owned).collect();
+    assert_eq!(words.pop().as_deref(), Some(""));
+    words
+}
+
+/// Texts that mean something to shells, URLs, git or people, and random ones that are made of such characters.
+fn texts() -> Vec<String> {
+    let rows = page::rows("words").into_iter();
+    let mut texts: Vec<String> = rows.map(|row| row.expanded("")).collect();
+    texts.retain(|text| !text.contains('\0'));
+    let marks: Vec<char> = "'\"\\$`;&|<>(){}[]*?!#~=%:@/+-_., \t\n\rabc019\u{1}\u{7f}é\u{3000}💥"
+        .chars()
+        .collect();
+    let mut numbers = RandomNumbers::new(SEED);
+    for _ in 0..4_000 {
+        let length = numbers.below(24);
+        texts.push((0..length).map(|_| numbers.choose(&marks)).collect());
+    }
+    // Every character that a token may have.
+    texts.push((0x21..=0x7e_u8).map(char::from).collect());
+    texts.push("'".repeat(4096));
+    texts
+}
+
+#[test]
+fn every_text_is_one_word_and_that_word() {
+    let texts = texts();
+    for shell in SHELLS {
+        for some in texts.chunks(200) {
+            let words: Vec<&str> = some.iter().map(String::as_str).collect();
+            let line = ShellWord::line(&words).expect("no text has a NUL");
+            assert_eq!(printed(shell, &format!("printf '%s\\0' {line}")), some);
+        }
+    }
+}
+
+#[test]
+fn every_text_is_what_a_variable_of_a_script_holds() {
+    let texts = texts();
+    for shell in SHELLS {
+        for some in texts.chunks(200) {
+            let mut script = Script::default();
+            for text in some {
+                script.set(&[("value", text)]).expect("no text has a NUL");
+                script.then("printf '%s\\0' \"$value\"\n");
+            }
+            let script = script.finish();
+            assert_eq!(printed(shell, script.expose()), some);
+        }
+    }
+}
+
+#[test]
+fn a_text_with_a_nul_is_put_into_no_script() {
+    assert!(Script::default().set(&[("value", "a\0b")]).is_err());
+}
+
+/// A folder whose name needs quoting, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the system has random bytes");
+        let name = format!("it's $(a) folder {}", u64::from_be_bytes(bytes));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("the folder is new");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the name is text")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A session in a sandbox.
+struct Sandbox {
+    folder: Folder,
+    session_id: SessionId,
+    store_id: StoreId,
+}
+
+impl Sandbox {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let store_id = store_of(folder.path(), "first");
+        let session_id = "agent_01234567-89ab-4cde-8f01-23456789abcd".parse();
+        Self {
+            folder,
+            session_id: session_id.expect("the id is canonical"),
+            store_id,
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            root: self.folder.path(),
+            session_id: &self.session_id,
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        Path::new(self.folder.path()).join(format!("{}/state", self.session_id))
+    }
+
+    /// Brings the program of a turn whose clone fails at once: nothing listens where the repository is to be.
+    fn bring(&self, submission: u64) {
+        let place = self.place();
+        let (workspace, turn) = request(submission);
+        let driver = turn::driver(place, &workspace, &turn, None, &hosts()).expect("it fits");
+        let content = driver.expose().as_bytes();
+        let commands = place.upload(&self.store_id, "state/incoming", content);
+        for command in commands.expect("it fits") {
+            assert_eq!(answer::done(&told(&command)), Ok(()));
+        }
+    }
+
+    fn start(&self, submission: u64, generation: u64) -> Secret {
+        let numbers = (Submission::new(submission), Generation::new(generation));
+        let url = Secret::new("http://x-access-token:t@127.0.0.1:9/r.git".to_owned());
+        let command = self
+            .place()
+            .start(&self.store_id, &message(), numbers, &url);
+        command.expect("it fits")
+    }
+
+    fn events(&self, after: u64) -> Vec<JournalEvent> {
+        let after = EventSequence::new(after);
+        let command = self.place().read_events(&self.store_id, after);
+        let answer = told(&command.expect("it fits"));
+        let redactor = Redactor::new([], []);
+        events::read(&answer, &redactor, Timestamp::from_millis(1)).expect("it makes sense")
+    }
+
+    /// The event that ends a turn.
+    fn end(&self) -> RuntimeEvent {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(20) {
+            let last = self.events(0).pop().map(|event| event.event);
+            match last {
+                Some(event @ (RuntimeEvent::Error { .. } | RuntimeEvent::Interrupted { .. })) => {
+                    return event;
+                }
+                _ => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+        panic!("the turn does not end");
+    }
+}
+
+fn hosts() -> AllowedHosts {
+    AllowedHosts::parse("127.0.0.1:9").expect("the list is valid")
+}
+
+fn message() -> MessageId {
+    "msg_0123456789abABCDEFGHIJKLMN".parse().expect("canonical")
+}
+
+fn request(submission: u64) -> (PutWorkspace, PutTurn) {
+    let workspace = json!({
+        "repository": { "url": "http://127.0.0.1:9/r.git" },
+        "branch": { "name": "main", "strict": false },
+        "generation": 1,
+    });
+    let turn = json!({
+        "submission": submission,
+        "generation": 1,
+        "intent": {
+            "turn": { "type": "prompt", "messageId": message(), "prompt": "it's\nme" },
+            "agent": { "mode": "code", "model": "m" },
+            "finalization": {},
+        },
+    });
+    (
+        serde_json::from_value(workspace).expect("it is a workspace"),
+        serde_json::from_value(turn).expect("it is a turn"),
+    )
+}
+
+fn told(command: &Secret) -> String {
+    let output = run("/bin/sh", command.expose());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    String::from_utf8(output.stdout).expect("answers are text")
+}
+
+fn store_of(root: &str, fresh: &str) -> StoreId {
+    let fresh = fresh.parse().expect("the id is valid");
+    let command = name_store(root, &fresh).expect("it fits");
+    answer::store(&told(&command)).expect("it makes sense")
+}
+
+#[test]
+fn a_disk_has_one_name_whoever_asks_first() {
+    let folder = Folder::new();
+    let path = folder.path();
+    let names: Vec<StoreId> = std::thread::scope(|scope| {
+        let ask = |number| scope.spawn(move || store_of(path, &format!("name-{number}")));
+        let asking: Vec<_> = (0..8).map(ask).collect();
+        asking
+            .into_iter()
+            .map(|asked| asked.join().unwrap())
+            .collect()
+    });
+    assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+}
+
+#[test]
+fn a_submission_is_started_once_however_often_it_is_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.bring(1);
+    let start = sandbox.start(1, 1);
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| told(&start))).collect();
+        asking
+            .into_iter()
+            .map(|asked| asked.join().unwrap())
+            .collect()
+    });
+    for answer in &answers {
+        let turn = answer::turn(answer);
+        let is_the_one = turn.is_ok_and(|turn| turn.submission == Submission::new(1));
+        assert!(
+            is_the_one || turn == Err(Refusal::Refused(RuntimeErrorCode::NotReady)),
+            "{answer}"
+        );
+    }
+    let RuntimeEvent::Error { failure, .. } = sandbox.end() else {
+        panic!("nothing listens there");
+    };
+    assert_eq!(failure.subtype.unwrap().as_str(), "git_network_failed");
+    let records = fs::read_to_string(
+        sandbox
+            .state()
+            .join(format!("turns/{}/1/records", message())),
+    );
+    assert_eq!(records.unwrap().matches("preparing clone").count(), 1);
+    // Afterwards too, and the credential that it was given lies nowhere.
+    assert_eq!(
+        answer::turn(&told(&start)).unwrap().state,
+        TurnState::Failed
+    );
+    assert!(
+        !sandbox
+            .state()
+            .join(format!("turns/{}/1/candidate", message()))
+            .exists()
+    );
+    // A newer submission is another try, and its events come behind those of the first one.
+    let seen = sandbox.events(0).last().unwrap().seq;
+    sandbox.bring(2);
+    assert_eq!(
+        answer::turn(&told(&sandbox.start(2, 1)))
+            .unwrap()
+            .submission,
+        Submission::new(2)
+    );
+    sandbox.end();
+    let again = sandbox.events(seen.get());
+    assert!(again.len() > 1 && again.iter().all(|event| event.seq > seen));
+}
+
+#[test]
+fn a_turn_that_was_interrupted_before_it_came_ends_at_once() {
+    let sandbox = Sandbox::new();
+    let interrupt = sandbox.place().interrupt(&sandbox.store_id, &message());
+    assert_eq!(answer::done(&told(&interrupt.unwrap())), Ok(()));
+    sandbox.bring(1);
+    told(&sandbox.start(1, 1));
+    assert!(matches!(sandbox.end(), RuntimeEvent::Interrupted { .. }));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_as_a_runtime_refuses_it() {
+    let sandbox = Sandbox::new();
+    let place = sandbox.place();
+    let refused = |command: &Secret| answer::done(&told(command)).err();
+    let code = |code| Some(Refusal::Refused(code));
+    let other: StoreId = "other".parse().unwrap();
+    let interrupt = |store_id| place.interrupt(store_id, &message()).unwrap();
+    assert_eq!(
+        refused(&interrupt(&other)),
+        code(RuntimeErrorCode::StoreChanged)
+    );
+    let events = place.read_events(&sandbox.store_id, EventSequence::new(0));
+    assert_eq!(refused(&events.unwrap()), code(RuntimeErrorCode::NotFound));
+    sandbox.bring(1);
+    told(&sandbox.start(1, 3));
+    sandbox.end();
+    assert_eq!(
+        refused(&sandbox.start(2, 2)),
+        code(RuntimeErrorCode::StaleGeneration)
+    );
+    let delete = place.delete(&sandbox.store_id).unwrap();
+    assert_eq!(refused(&delete), None);
+    assert!(!sandbox.state().exists());
+    assert_eq!(
+        refused(&interrupt(&sandbox.store_id)),
+        code(RuntimeErrorCode::Gone)
+    );
+    // A repeat of the deletion is answered the same.
+    assert_eq!(refused(&delete), None);
+}
