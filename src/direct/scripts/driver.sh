@@ -27,7 +27,7 @@ finish() {
 fail() {
   [ -z "$is_cold" ] || remove_workspace
   [ -z "$stopped" ] || finish interrupted interrupted
-  printed=$(tail -c 2048 "$run/printed" 2>/dev/null | base64 | tr -d '\n')
+  printed=$(own_words "$run/printed" | tail -c 2048 | base64 | tr -d '\n')
   finish failed failed "$stage" "$1" "${2:-0}" "$in_force" "$code" "$seconds" "${printed:--}"
 }
 
