@@ -124,6 +124,7 @@ async function runProgram(
       SIMULATION_RUNS: RANDOM_HISTORIES,
       // A change is caught by what it breaks, not by how many states it leads to.
       SIMULATION_FIGURES: "any",
+      SIMULATION_SWEEP: "small",
     },
     stdio: ["ignore", "pipe", "ignore"],
   });

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cloud_agent_wire::Timestamp;
 
-use crate::exploration::{Kind, explore, is_large};
+use crate::exploration::{Kind, Size, explore, size};
 use crate::harness::fixtures::{START, after_start, message_id};
 use crate::harness::memory_store::Fault;
 use crate::harness::model::Bearer;
@@ -242,7 +242,11 @@ fn every_history_of_four_requests() {
     sweep(&Bounds {
         requests: 4,
         messages: 3,
-        faults: if is_large() { 2 } else { 1 },
+        faults: match size() {
+            Size::Small => 0,
+            Size::Usual => 1,
+            Size::Large => 2,
+        },
         expiries: 1,
         has_repeats: false,
     });

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cloud_agent_wire::FailureSubtype;
 
-use crate::exploration::{Kind, explore, is_large};
+use crate::exploration::{Kind, Size, explore, size};
 use crate::harness::fixtures::START;
 use crate::harness::follower::Stream;
 use crate::harness::memory_store::Fault;
@@ -185,9 +185,13 @@ fn every_delivery_of_two_messages_with_one_mishap_and_a_rotation() {
 fn every_delivery_of_a_message_with_two_mishaps() {
     let kind = Mishaps {
         left: 2,
-        rotates: is_large(),
+        rotates: size() == Size::Large,
     };
-    let messages: &[char] = if is_large() { &['a', 'b'] } else { &['a'] };
+    let messages: &[char] = if size() == Size::Large {
+        &['a', 'b']
+    } else {
+        &['a']
+    };
     sweep(messages, kind);
 }
 

@@ -15,9 +15,24 @@ const ACTIONS_MAX: usize = 800;
 /// The walk goes as deep as a history is long.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
-/// Whether histories are to be walked that take minutes.
-pub fn is_large() -> bool {
-    std::env::var("SIMULATION_SWEEP").is_ok_and(|size| size == "large")
+/// How far sweeps go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Size {
+    /// For runs that are made again and again.
+    Small,
+    /// For every run of the tests.
+    Usual,
+    /// What takes minutes.
+    Large,
+}
+
+/// How far the sweeps of this run go.
+pub fn size() -> Size {
+    match std::env::var("SIMULATION_SWEEP").as_deref() {
+        Ok("small") => Size::Small,
+        Ok("large") => Size::Large,
+        _ => Size::Usual,
+    }
 }
 
 /// A kind of histories: what can happen next, and what must be true at the end.

@@ -2,7 +2,7 @@
 //! out of order, a runtime that fails, and clocks that jump. Every invariant is checked after every step.
 //!
 //! `SIMULATION_SEED=7` replays one random history, `SIMULATION_RUNS=100000` plays more of them, and
-//! `SIMULATION_SWEEP=large` walks histories with more deaths and mishaps, which takes minutes.
+//! `SIMULATION_SWEEP=large` walks histories with more deaths and mishaps, which takes minutes; `small` leaves some out.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
