@@ -112,9 +112,13 @@ describe("a refused credential", () => {
       cloudAgentSessionId: prepared.session.id,
       gitToken: newer.token,
     });
-    await waitFor("the pushed token to be tried", () =>
-      environment.server.log.some(({ label, status }) => label === newer.label && status === 200),
+    // Not only tried: the next one would be pushed in its place.
+    await waitFor("the pushed token to be in force", () =>
+      environment.stack.runtime.log.lines.some(
+        (line) => line.includes("is in force") && line.includes(prepared.session.id),
+      ),
     );
+    assert.ok(environment.server.log.some(({ label }) => label === newer.label));
     environment.server.tokens.revoke(prepared.label);
     const mark = environment.server.log.length;
     await prepared.session.client.mutation("updateSession", {
