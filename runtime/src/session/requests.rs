@@ -104,8 +104,14 @@ impl Session {
                 ..Spec::clone(&spec)
             })?;
             state.pushed = Some(generation);
-            if let Some(cancel) = state.start_rotating(&self.stop) {
-                tokio::spawn(rotate(Arc::clone(self), generation, cancel));
+            if let Some((cancel, older)) = state.start_rotating(&self.stop) {
+                let session = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Some(older) = older {
+                        session.take_over(&older).await;
+                    }
+                    rotate(session, generation, cancel).await;
+                });
             }
         }
         drop(state);

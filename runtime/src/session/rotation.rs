@@ -19,7 +19,10 @@ use crate::workspace::warm;
 /// repeated until the turn is over; then the credential is proved before the next turn.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
-/// Proves the newest credential and puts it into force beside the running agent. A newer one cancels it.
+/// Time that a proof has left when a newer credential has come.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+
+/// Proves the newest credential and puts it into force beside the running agent, until `cancel` fires.
 pub async fn rotate(session: Arc<Session>, generation: Generation, cancel: CancellationToken) {
     let longest = session.context.config.deadlines.rotation_retry;
     let mut retries = RETRIES.into_iter();
@@ -38,13 +41,19 @@ pub async fn rotate(session: Arc<Session>, generation: Generation, cancel: Cance
             () = tokio::time::sleep(retries.next().unwrap_or(longest).min(longest)) => {}
             () = cancel.cancelled() => return,
         }
-        if lock(&session.state).running.is_none() {
-            return;
-        }
     }
 }
 
 impl Session {
+    /// Lets the rotation to an older credential end, or ends it. What it proves may be all that the remote accepts, but
+    /// a remote that does not answer it must not hold up a newer one.
+    pub(super) async fn take_over(&self, older: &CancellationToken) {
+        let turn = tokio::time::timeout(TAKE_OVER, self.credential.lock()).await;
+        if turn.is_err() {
+            older.cancel();
+        }
+    }
+
     async fn rotate_once(
         &self,
         generation: Generation,

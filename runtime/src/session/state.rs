@@ -104,16 +104,10 @@ impl State {
         }
     }
 
-    /// Takes a workspace request. A preparation and a live rotation with an older credential are abandoned, a failed
-    /// preparation is tried again.
+    /// Takes a workspace request. A preparation with an older credential is abandoned, a failed one tried again.
     pub fn put_workspace(&mut self, spec: Spec) -> Result<(), Stale> {
         if spec.generation < self.seen {
             return Err(Stale);
-        }
-        if spec.generation > self.seen
-            && let Some(cancel) = self.rotating.take()
-        {
-            cancel.cancel();
         }
         self.seen = spec.generation;
         if let Some((generation, cancel)) = &self.preparing
@@ -126,12 +120,16 @@ impl State {
         Ok(())
     }
 
-    /// A live rotation to the newest credential begins, if a turn runs that needs it.
-    pub fn start_rotating(&mut self, stop: &CancellationToken) -> Option<CancellationToken> {
+    /// A live rotation to the newest credential begins, if a turn runs that needs it. Returns what stops it, and what
+    /// stops the one before it.
+    pub fn start_rotating(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> Option<(CancellationToken, Option<CancellationToken>)> {
         self.running.as_ref()?;
         let cancel = stop.child_token();
-        self.rotating = Some(cancel.clone());
-        Some(cancel)
+        let older = self.rotating.replace(cancel.clone());
+        Some((cancel, older))
     }
 
     /// What comes next.
@@ -256,6 +254,10 @@ impl State {
             .is_some_and(|(running, _)| running == message)
         {
             self.running = None;
+            // The next turn's preparation proves the newest credential.
+            if let Some(rotating) = self.rotating.take() {
+                rotating.cancel();
+            }
         }
     }
 
