@@ -128,8 +128,8 @@ impl Config {
                 .map_err(|sentence| ConfigError(sentence.to_owned()))?,
             allowed_origins: AllowedOrigins::parse(&text("WS_ALLOWED_ORIGINS").unwrap_or_default())
                 .map_err(|sentence| ConfigError(format!("WS_ALLOWED_ORIGINS {sentence}")))?,
-            settings: settings(text)?,
-            sleep_after_millis: millis(text, "SLEEP_AFTER_MS", SLEEP_AFTER_MILLIS)?,
+            settings: settings(&text)?,
+            sleep_after_millis: millis(&text, "SLEEP_AFTER_MS", SLEEP_AFTER_MILLIS)?,
             direct,
         })
     }
@@ -224,7 +224,7 @@ fn direct(text: impl Fn(&str) -> Option<String>) -> Result<DirectSettings, Confi
 }
 
 fn millis(
-    text: impl Fn(&str) -> Option<String>,
+    text: &dyn Fn(&str) -> Option<String>,
     name: &str,
     default: u64,
 ) -> Result<u64, ConfigError> {
@@ -236,8 +236,8 @@ fn millis(
     }
 }
 
-fn settings(text: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
-    let millis = |name: &str, default: u64| millis(&text, name, default);
+fn settings(text: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    let millis = |name: &str, default: u64| millis(text, name, default);
     let defaults = Settings::default();
     Ok(Settings {
         drain_delay_millis: millis("DRAIN_DELAY_MS", defaults.drain_delay_millis)?,

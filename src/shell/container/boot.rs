@@ -1,5 +1,6 @@
 //! Starting a container, and removing one.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use futures_util::future::select;
 use js_sys::futures::{JsFuture, future_to_promise};
 use js_sys::{Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
-use worker::{Container, Delay, Fetcher, Method, Request, RequestInit, Response, State};
+use worker::{Container, Delay, Fetcher, Method, Request, RequestInit, Response};
 
 use crate::container::lifecycle::{BootStep, ClaimReply, Lifecycle, Probe};
 use crate::container::timing::{
@@ -36,25 +37,20 @@ const ORIGIN: &str = "http://container";
 
 impl Owner {
     /// Waits for the start that is under way, or for a new one, as long as a call may.
-    pub(super) async fn wait_for_boot(self: &Rc<Self>, state: &State) {
-        let boot = self.boot_under_way(state);
+    pub(super) async fn wait_for_boot(self: &Rc<Self>) {
+        let boot = self.boot_under_way();
         let bound = Delay::from(Duration::from_millis(CALL_WAIT_MILLIS));
         select(JsFuture::from(boot), bound).await;
     }
 
-    fn boot_under_way(self: &Rc<Self>, state: &State) -> Promise {
+    fn boot_under_way(self: &Rc<Self>) -> Promise {
         let begins = self.with(|life| life.begin_boot(now()));
         if let Some(boot) = self.boot.borrow().as_ref().filter(|_| !begins) {
             return boot.clone();
         }
         let owner = Rc::clone(self);
-        let boot = future_to_promise(async move {
-            owner.start().await;
-            Ok(JsValue::UNDEFINED)
-        });
+        let boot = begin(Box::pin(async move { owner.start().await }));
         *self.boot.borrow_mut() = Some(boot.clone());
-        let kept = JsFuture::from(boot.clone());
-        state.wait_until(async move { drop(kept.await) });
         boot
     }
 
@@ -105,7 +101,7 @@ impl Owner {
         let mut exit = self.exit.borrow_mut();
         let owner = Rc::clone(self);
         let listen = || {
-            future_to_promise(async move {
+            begin(Box::pin(async move {
                 // An exit with a status other than 0 is one as well.
                 let _ = owner.container.wait_for_exit().await;
                 log("ended");
@@ -113,8 +109,7 @@ impl Owner {
                 owner.break_calls();
                 owner.with(Lifecycle::on_exit);
                 let _ = owner.save().await;
-                Ok(JsValue::UNDEFINED)
-            })
+            }))
         };
         Some(exit.get_or_insert_with(listen).clone())
     }
@@ -178,6 +173,14 @@ impl Owner {
         log(if is_running { "not removed" } else { "removed" });
         self.with(|life| life.on_removed(is_running));
     }
+}
+
+/// Begins work that goes on whoever waits for it. All of it has one type, which keeps the module small.
+pub(super) fn begin(work: Pin<Box<dyn Future<Output = ()>>>) -> Promise {
+    future_to_promise(async move {
+        work.await;
+        Ok(JsValue::UNDEFINED)
+    })
 }
 
 /// Starts a container that reaches the internet, which git needs and which is not the platform's default. The `worker`

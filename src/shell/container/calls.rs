@@ -7,11 +7,12 @@ use cloud_agent_wire::{RuntimeError, RuntimeErrorCode};
 use js_sys::Array;
 use js_sys::futures::JsFuture;
 use wasm_bindgen::prelude::*;
-use worker::{Request, Response, Result, State};
+use worker::{Request, Response, Result};
 
 use crate::container::lifecycle::Admission;
 
 use super::super::platform::now;
+use super::boot::begin;
 use super::owner::Owner;
 
 /// What a runtime answers that was not claimed with this token.
@@ -37,7 +38,7 @@ impl Owner {
     ///
     /// # Errors
     /// The platform's.
-    pub async fn call(self: &Rc<Self>, state: &State, request: Request) -> Result<Response> {
+    pub async fn call(self: &Rc<Self>, request: Request) -> Result<Response> {
         let names_store = request.headers().has(STORE_ID_HEADER)?;
         let is_running = self.container.running();
         let admission = self.with(|life| life.on_call(names_store, is_running, now()));
@@ -49,9 +50,9 @@ impl Owner {
         }
         // Before anything outside is touched: what is started has a stop.
         self.save().await?;
-        let reply = self.admitted(state, admission, request).await;
+        let reply = self.admitted(admission, request).await;
         match reply {
-            Ok(reply) => self.until_its_end(state, reply),
+            Ok(reply) => self.until_its_end(reply),
             Err(error) => {
                 self.ended().await;
                 Err(error)
@@ -61,12 +62,11 @@ impl Owner {
 
     async fn admitted(
         self: &Rc<Self>,
-        state: &State,
         mut admission: Admission,
         request: Request,
     ) -> Result<Response> {
         if admission == Admission::Wait {
-            self.wait_for_boot(state).await;
+            self.wait_for_boot().await;
             admission = self.with(|life| life.after_wait());
         }
         match admission {
@@ -97,24 +97,23 @@ impl Owner {
     }
 
     /// The reply, with the call counted as under way until its body has ended or nobody reads it any more.
-    fn until_its_end(self: &Rc<Self>, state: &State, reply: Response) -> Result<Response> {
+    fn until_its_end(self: &Rc<Self>, reply: Response) -> Result<Response> {
         let reply = web_sys::Response::from(reply);
-        let owner = Rc::clone(self);
-        let Some(body) = reply.body() else {
-            state.wait_until(async move { owner.ended().await });
-            return Ok(reply.into());
-        };
         let pipe = IdentityTransformStream::new();
-        let piped = body.pipe_to(&pipe.writable());
-        state.wait_until(async move {
-            let _ = JsFuture::from(piped).await;
+        let piped = reply.body().map(|body| body.pipe_to(&pipe.writable()));
+        let readable = piped.as_ref().map(|_| pipe.readable());
+        let owner = Rc::clone(self);
+        // Nobody waits for it.
+        let _ = begin(Box::pin(async move {
+            if let Some(piped) = piped {
+                let _ = JsFuture::from(piped).await;
+            }
             owner.ended().await;
-        });
+        }));
         // A response says of itself what a new one needs: status and headers.
         let head: &web_sys::ResponseInit = reply.unchecked_ref();
-        let readable = pipe.readable();
         let tracked =
-            web_sys::Response::new_with_opt_readable_stream_and_init(Some(&readable), head)?;
+            web_sys::Response::new_with_opt_readable_stream_and_init(readable.as_ref(), head)?;
         Ok(tracked.into())
     }
 

@@ -29,7 +29,6 @@ pub fn sandbox(env: &Env, name: &str) -> Result<Stub> {
 /// The owner of one sandbox's container.
 #[durable_object(alarm)]
 pub struct WorkspaceContainer {
-    state: State,
     owner: std::result::Result<Rc<Owner>, &'static str>,
 }
 
@@ -38,12 +37,12 @@ impl DurableObject for WorkspaceContainer {
         let owner = config(&env)
             .map_err(|_| "the configuration is not complete")
             .and_then(|config| Owner::new(&state, config));
-        Self { state, owner }
+        Self { owner }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
         match &self.owner {
-            Ok(owner) => owner.call(&self.state, request).await,
+            Ok(owner) => owner.call(request).await,
             Err(reason) => calls::refuse_unavailable(reason),
         }
     }
