@@ -219,6 +219,22 @@ fn the_commands_of_direct_mode_know_nothing_of_the_session() {
 }
 
 #[test]
+fn the_owner_of_a_container_knows_nothing_of_what_runs_in_it() {
+    // A container is started, handed calls and stopped in the same way, whatever image it is made of.
+    forbid(
+        &sources("src/container"),
+        &[
+            "crate::shell",
+            "crate::session",
+            "crate::trpc",
+            "crate::stream",
+            "crate::config",
+        ],
+        "src/container decides about containers: sessions and clients are not its business.",
+    );
+}
+
+#[test]
 fn the_stream_decides_without_storage_and_without_the_other_clients() {
     // What a socket is sent depends on what its shell read for it, and a frame is no reply to a call.
     forbid(
