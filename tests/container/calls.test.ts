@@ -5,7 +5,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { fileOf, rowsOf } from "../support/stored.ts";
 import { inside } from "./support/engine.ts";
-import { firstTurn, Sandboxes, type SandboxSession, turn } from "./support/sandboxes.ts";
+import { Sandboxes, type SandboxSession } from "./support/sandboxes.ts";
 
 const BUCKET = "ATTACHMENTS";
 const MEBIBYTE = 1024 * 1024;
@@ -24,7 +24,7 @@ describe("calls to a container that takes long to boot", () => {
   });
 
   test("are told to come again, which costs the message nothing", async () => {
-    await firstTurn(prepared.session);
+    await sandboxes.firstTurn(prepared.session);
     assert.ok(sandboxes.logged("runtime_call_failed", "NotReady").length > 0);
     assert.deepEqual(sandboxes.logged("delivery_retried"), []);
     assert.equal(sandboxes.logged("message_claimed").length, 1);
@@ -44,7 +44,7 @@ describe("calls to a container that takes long to boot", () => {
       files.push(name);
     }
     const attached: Record<string, unknown> = { attachments: { path, files } };
-    await turn(session, { prompt: "Look at the files.", ...attached });
+    await sandboxes.turn(session, { prompt: "Look at the files.", ...attached });
     const digests = inside(sandboxes.container, "cat", `/workspace/${session.id}/home/digests`);
     const expected = contents.map((content) => createHash("sha256").update(content).digest("hex"));
     assert.deepEqual(digests.trim().split("\n"), expected.sort());

@@ -5,7 +5,7 @@ import { after, before, describe, test } from "node:test";
 import type { Session } from "../../scripts/support/session.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { inside, podman, processesOf, stateOf } from "./support/engine.ts";
-import { firstTurn, Sandboxes, TURN_MS, turn } from "./support/sandboxes.ts";
+import { Sandboxes, TURN_MS } from "./support/sandboxes.ts";
 
 /** The user that the image gives to agents. */
 const AGENT_UID = 10001;
@@ -26,18 +26,21 @@ describe("a container that nobody uses", () => {
 
   test("is stopped by the alarm, not while a turn runs, and started by the next message", async () => {
     const { session } = await sandboxes.newSession();
-    await firstTurn(session);
+    await sandboxes.firstTurn(session);
     const { container } = sandboxes;
     // Longer than a container may be idle.
-    await turn(session, { prompt: "Take a while." });
+    await sandboxes.turn(session, { prompt: "Take a while." });
     assert.equal(sandboxes.logged("container_changed", '"idle"').length, 0);
     await waitFor("the stop", () => stateOf(container) === "exited", STOP_MS);
     const ended = podman("inspect", "--format", "{{.State.ExitCode}}", container).trim();
     assert.equal(ended, "0", "the runtime ended in an orderly way");
-    assert.equal(sandboxes.logged("container_changed", '"idle"').length, 1);
+    await waitFor(
+      "the stop in the log",
+      () => sandboxes.logged("container_changed", '"idle"').length === 1,
+    );
     // The platform drops the disk of a container that has ended; the engine keeps it until it is told to.
     podman("rm", container);
-    await turn(session);
+    await sandboxes.turn(session);
     assert.equal(sandboxes.logged("container_changed", '"started"').length, 2);
     const accepted = sandboxes.logged("message_accepted");
     assert.deepEqual(
@@ -53,9 +56,9 @@ describe("a container that nobody uses", () => {
 
   test("that is still there when the next message comes is used as it is", async () => {
     const { session } = await sandboxes.newSession();
-    await firstTurn(session);
+    await sandboxes.firstTurn(session);
     const started = sandboxes.logged("container_changed", '"started"').length;
-    await turn(session);
+    await sandboxes.turn(session);
     assert.equal(sandboxes.logged("container_changed", '"started"').length, started);
   });
 });
@@ -75,7 +78,7 @@ describe("a container with a turn", () => {
   async function working(): Promise<{ session: Session; message: string; container: string }> {
     const others = new Set(sandboxes.engine.containers());
     const { session } = await sandboxes.newSession();
-    await firstTurn(session);
+    await sandboxes.firstTurn(session);
     const { messageId: message } = await session.send({ prompt: "Work for ever." });
     const container = sandboxes.engine.containers().find((name) => !others.has(name));
     assert.ok(container);
@@ -113,7 +116,7 @@ describe("a container with a turn", () => {
 
   test("outlives the object that owns it, which finds it and claims it again", async () => {
     const { session } = await sandboxes.newSession();
-    await firstTurn(session);
+    await sandboxes.firstTurn(session);
     const starts = sandboxes.logged("container_changed", '"started"').length;
     const { messageId: message } = await session.send({ prompt: "Take a while." });
     await waitFor("the agent's start", async () => {
@@ -122,8 +125,8 @@ describe("a container with a turn", () => {
     });
     await sandboxes.worker.stop();
     await sandboxes.worker.start();
-    await session.completed(message, TURN_MS);
-    await turn(session);
+    await sandboxes.completed(session, message);
+    await sandboxes.turn(session);
     assert.equal(sandboxes.logged("container_changed", '"started"').length, starts);
     const accepted = sandboxes.logged("message_accepted", session.id);
     assert.deepEqual(
@@ -140,7 +143,7 @@ describe("a container with a turn", () => {
     // A kill without mercy; the disk goes with the container, as on the platform.
     podman("rm", "--force", "--time=0", container);
     await lost(session, message);
-    for (const id of queued) await session.completed(id, TURN_MS);
+    for (const id of queued) await sandboxes.completed(session, id);
     assert.equal(sandboxes.logged("container_changed", '"started"').length, starts + 1);
     assert.equal(stateOf(container), "running");
     const accepted = sandboxes.logged("message_accepted", session.id);

@@ -11,7 +11,7 @@ import { messageId, refusal } from "../../scripts/support/client.ts";
 import { findInText, type Needle, needlesOf } from "../support/canary.ts";
 import { ProcessWatcher, type Watch } from "../support/process-watcher.ts";
 import { inside, logOf, podman, processesOf } from "./support/engine.ts";
-import { firstTurn, Sandboxes, type SandboxSession, turn } from "./support/sandboxes.ts";
+import { Sandboxes, type SandboxSession } from "./support/sandboxes.ts";
 
 /** The user that the image gives to agents. */
 const AGENT_UID = 10001;
@@ -52,16 +52,18 @@ describe("a session in a container", () => {
 
   async function playStory(): Promise<void> {
     const { session } = prepared;
-    seen.cold = await labelsDuring(() => firstTurn(session));
+    seen.cold = await labelsDuring(() => sandboxes.firstTurn(session));
     const followUp = { messageId: messageId(), gitToken: older.token };
-    await turn(session, followUp);
+    await sandboxes.turn(session, followUp);
     const autoCommit = true;
-    seen.warm = await labelsDuring(() => turn(session, { gitToken: newer.token, autoCommit }));
+    seen.warm = await labelsDuring(() =>
+      sandboxes.turn(session, { gitToken: newer.token, autoCommit }),
+    );
     seen.afterRetry = await labelsDuring(async () => {
       const { code, message } = await refusal(session.send(followUp));
       assert.equal(code, "BAD_REQUEST");
       assert.match(message, /already terminal/);
-      await turn(session, { prompt: "Leave something running.", autoCommit });
+      await sandboxes.turn(session, { prompt: "Leave something running.", autoCommit });
     });
   }
 

@@ -8,7 +8,8 @@ import { workerdFolder } from "../../../scripts/setup/containers.mjs";
 import { clientOf } from "../../../scripts/support/client.ts";
 import { type Variables, workerBuildFolder } from "../../../scripts/support/configuration.ts";
 import { freshSecrets, type Secrets } from "../../../scripts/support/secrets.ts";
-import { Session } from "../../../scripts/support/session.ts";
+import { type FollowUp, Session } from "../../../scripts/support/session.ts";
+import { waitFor } from "../../../scripts/support/wait.ts";
 import { type Containers, WorkerProcess } from "../../../scripts/support/worker-process.ts";
 import { labelsOf } from "../../support/environment.ts";
 import type { GitRepository } from "../../support/git-repository.ts";
@@ -127,6 +128,26 @@ export class Sandboxes {
     return this.worker.log.lines.filter((line) => words.every((word) => line.includes(word)));
   }
 
+  /** Sends a message and waits until it has completed. */
+  async turn(session: Session, followUp: FollowUp = {}): Promise<string> {
+    const { messageId } = await session.send(followUp);
+    await this.completed(session, messageId);
+    return messageId;
+  }
+
+  /** Starts the first turn and waits until it has completed. */
+  async firstTurn(session: Session): Promise<string> {
+    const { messageId } = await session.initiate();
+    await this.completed(session, messageId);
+    return messageId;
+  }
+
+  /** Waits until a message has completed, and until the log says so: what happened before is in it then. */
+  async completed(session: Session, messageId: string): Promise<void> {
+    await session.completed(messageId, TURN_MS);
+    await waitFor("the log of the end", () => this.logged("message_ended", messageId).length > 0);
+  }
+
   /** Ends everything. */
   async close(): Promise<void> {
     await this.worker.stop();
@@ -134,21 +155,4 @@ export class Sandboxes {
     await this.server.close();
     await rm(this.#folder, { recursive: true, force: true });
   }
-}
-
-/** Sends a message and waits until it has completed. */
-export async function turn(
-  session: Session,
-  followUp: Parameters<Session["send"]>[0] = {},
-): Promise<string> {
-  const { messageId } = await session.send(followUp);
-  await session.completed(messageId, TURN_MS);
-  return messageId;
-}
-
-/** Starts the first turn and waits until it has completed. */
-export async function firstTurn(session: Session): Promise<string> {
-  const { messageId } = await session.initiate();
-  await session.completed(messageId, TURN_MS);
-  return messageId;
 }
