@@ -64,9 +64,9 @@ impl SqlStore {
             .sql()
             .exec(query, vec![integer(cursor)])
             .map_err(|error| failed(&error))?;
-        Ok(rows
-            .raw()
-            .map(|values| row(values).and_then(StoredEvent::read)))
+        let events = rows.raw().map(|values| StoredEvent::read(row(values)?));
+        // What cannot be read is passed over: it must not hide the others.
+        Ok(events.filter(|event| !matches!(event, Err(StoreError::Unreadable(_)))))
     }
 
     /// The id of the newest stored event.

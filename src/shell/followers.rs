@@ -15,6 +15,7 @@ use worker::worker_sys::DurableObjectState;
 use worker::{Delay, State, WebSocket, WebSocketPair};
 
 use crate::limits::SOCKETS_MAX;
+use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
 use crate::session::timing::REPLAY_BACKSTOP_MILLIS;
@@ -22,6 +23,7 @@ use crate::session::volatile;
 use crate::stream::connection::{Budget, Connection, OutputMeter, Phase, Round};
 use crate::stream::error::StreamError;
 use crate::stream::frame::Event;
+use crate::telemetry::LogEvent;
 
 use super::platform::now;
 use super::store::SqlStore;
@@ -150,7 +152,14 @@ impl Followers {
         for follower in followers.iter_mut().filter(|follower| follower.is_open()) {
             match follower.send_stored(store, &mut budget) {
                 Ok(more) => is_more |= more,
-                Err(_) => follower.send_error(StreamError::Internal),
+                Err(error) => {
+                    store.log(&LogEvent::Fault {
+                        place: "stream",
+                        reason: error.to_string(),
+                    });
+                    follower.send_error(StreamError::Internal);
+                    follower.close(CLOSE_FAULT, StreamError::Internal.message());
+                }
             }
             follower.remember();
         }

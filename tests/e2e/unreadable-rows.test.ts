@@ -8,6 +8,7 @@ import type { Session } from "../../scripts/support/session.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment } from "../support/environment.ts";
 import { objectFiles, rowsOf } from "../support/stored.ts";
+import { StreamClient } from "../support/stream.ts";
 
 describe("rows that cannot be read", () => {
   let environment: Environment;
@@ -28,8 +29,8 @@ describe("rows that cannot be read", () => {
   }
 
   /** A session that has done a turn, and whose stored rows are then changed while nobody has them open. */
-  async function damaged(statement: string): Promise<Session> {
-    const { session } = await environment.newSession();
+  async function damaged(statement: string, userId = environment.newUser()): Promise<Session> {
+    const { session } = await environment.newSession({}, environment.stack.client(userId));
     const { messageId: first } = await session.initiate();
     await session.completed(first);
     const file = fileOf(session) ?? assert.fail("the session has no file");
@@ -81,6 +82,20 @@ describe("rows that cannot be read", () => {
       await remove(session);
     });
   }
+
+  test("an event: it is passed over, and those behind it are seen", async () => {
+    const userId = environment.newUser();
+    const session = await damaged("UPDATE event SET payload = x'00' WHERE id = 2", userId);
+    const follower = await StreamClient.open(environment.stack, userId, session.id);
+    await follower.type("connected");
+    const ids = follower.stored.map(({ eventId }) => eventId);
+    assert.equal(ids[0], 1);
+    assert.ok(ids.length > 2 && !ids.includes(2), `${ids}`);
+    assert.deepEqual(follower.errors, []);
+    const { messageId: second } = await session.send({ messageId: messageId() });
+    await follower.ended(second);
+    await follower.close();
+  });
 
   test("the credential: the session can still be deleted", async () => {
     const session = await damaged("UPDATE credential SET pointer_message_id = 'damaged'");
