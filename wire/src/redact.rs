@@ -84,10 +84,10 @@ impl Redactor {
     /// Its `type` and the names of fields decide how it is read, so they lose credentials only.
     #[must_use]
     pub fn json(&self, line: &str) -> Option<String> {
-        let line = line.trim();
-        if !line.starts_with('{') || !is_json(line) {
+        if !line.trim_start().starts_with('{') || !is_json(line) {
             return None;
         }
+        let line = line.trim();
         let escapes_hide_nothing = !line.contains('\\');
         if escapes_hide_nothing && matches!(replace(&self.all, line), Cow::Borrowed(_)) {
             return Some(line.to_owned());
@@ -389,6 +389,8 @@ mod tests {
                 Some(r#"{"big":12345678901234567890123,"f":1.0}"#),
             ),
             ("{not json}".to_owned(), None),
+            // White space, but none of JSON.
+            ("{}\u{c}".to_owned(), None),
             ("[1]".to_owned(), None),
             ("text".to_owned(), None),
         ] {
