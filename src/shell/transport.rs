@@ -16,8 +16,8 @@ const BINDING_ORIGIN: &str = "http://runtime";
 /// A runtime, wherever it is.
 pub struct Adapter {
     place: Place,
-    /// Opens the runtime.
-    token: Secret,
+    /// Opens the runtime. A container that runs commands has no use for it, and its agent could read it.
+    token: Option<Secret>,
 }
 
 enum Place {
@@ -39,15 +39,16 @@ impl Adapter {
             RuntimeBinding::Url(base) => Place::Url(base.clone()),
             RuntimeBinding::Container => Place::Container(sandbox(env, &sandbox_id(session_id))?),
         };
-        Ok(Self {
-            place,
-            token: config.runtime_token.clone(),
-        })
+        let is_open = config.direct.is_some() && matches!(place, Place::Container(_));
+        let token = (!is_open).then(|| config.runtime_token.clone());
+        Ok(Self { place, token })
     }
 
     fn request(&self, call: &Call) -> worker::Result<Request> {
         let headers = Headers::new();
-        headers.set("authorization", &format!("Bearer {}", self.token.expose()))?;
+        if let Some(token) = &self.token {
+            headers.set("authorization", &format!("Bearer {}", token.expose()))?;
+        }
         if let Some(store_id) = &call.store_id {
             headers.set(routes::STORE_ID_HEADER, store_id.as_str())?;
         }
