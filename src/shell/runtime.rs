@@ -145,7 +145,7 @@ impl<T: Transport> RuntimeClient<T> {
             body: Body::File(content),
             timeout_millis: FILE_TIMEOUT_MILLIS,
         };
-        self.checked(&call).await.map(|_| ())
+        checked(&self.transport, &call).await.map(|_| ())
     }
 
     /// Pushes a newer credential beside a running turn.
@@ -203,7 +203,7 @@ impl<T: Transport> RuntimeClient<T> {
             body: Body::None,
             timeout_millis: CALL_TIMEOUT_MILLIS,
         };
-        self.checked(&call).await.map(|_| ())
+        checked(&self.transport, &call).await.map(|_| ())
     }
 
     /// Opens the stream of events after `after`, lines of [`cloud_agent_wire::JournalEvent`].
@@ -223,7 +223,7 @@ impl<T: Transport> RuntimeClient<T> {
             body: Body::None,
             timeout_millis: EVENT_WAIT_MILLIS + EVENT_GRACE_MILLIS,
         };
-        self.checked(&call).await
+        checked(&self.transport, &call).await
     }
 
     async fn put<R: DeserializeOwned>(
@@ -244,22 +244,26 @@ impl<T: Transport> RuntimeClient<T> {
     }
 
     async fn json<R: DeserializeOwned>(&self, call: &Call) -> Result<R, CallFault> {
-        let mut response = self.checked(call).await?;
+        let mut response = checked(&self.transport, call).await?;
         let text = response.text().await.map_err(|_| CallFault::Unreachable)?;
         serde_json::from_str(&text).map_err(|_| CallFault::Unreachable)
     }
+}
 
-    /// A reply with a successful status.
-    async fn checked(&self, call: &Call) -> Result<Response, CallFault> {
-        let mut response = self.transport.send(call).await?;
-        let status = response.status_code();
-        if (200..300).contains(&status) {
-            return Ok(response);
-        }
-        let text = response.text().await.map_err(|_| CallFault::Unreachable)?;
-        Err(serde_json::from_str::<RuntimeError>(&text)
-            .map_or(CallFault::Status(status), |error| {
-                CallFault::Refused(error.code)
-            }))
+/// A reply with a successful status.
+///
+/// # Errors
+/// [`CallFault`].
+pub async fn checked(transport: &impl Transport, call: &Call) -> Result<Response, CallFault> {
+    let mut response = transport.send(call).await?;
+    let status = response.status_code();
+    if (200..300).contains(&status) {
+        return Ok(response);
     }
+    let text = response.text().await.map_err(|_| CallFault::Unreachable)?;
+    Err(
+        serde_json::from_str::<RuntimeError>(&text).map_or(CallFault::Status(status), |error| {
+            CallFault::Refused(error.code)
+        }),
+    )
 }

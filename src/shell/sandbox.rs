@@ -22,7 +22,7 @@ use crate::direct::turn::{self, Unfit};
 use crate::mint;
 
 use super::platform::{now, random};
-use super::runtime::{Body, CALL_TIMEOUT_MILLIS, Call, CallFault, Transport};
+use super::runtime::{Body, CALL_TIMEOUT_MILLIS, Call, CallFault, Transport, checked};
 
 /// Where a sandbox takes commands.
 const EXECUTE: &str = "/api/execute";
@@ -125,7 +125,7 @@ impl<T: Transport> SandboxClient<T> {
             .and_then(|bytes| mint::uuid(bytes).parse().ok());
         let fresh: StoreId = fresh.ok_or(CallFault::Unreachable)?;
         let answer = self
-            .execute(&fit(name_store(&self.settings.root, &fresh))?)
+            .execute(None, &fit(name_store(&self.settings.root, &fresh))?)
             .await?;
         read(answer::store(&answer))
     }
@@ -159,7 +159,7 @@ impl<T: Transport> SandboxClient<T> {
             driver.expose().as_bytes(),
         )
         .await?;
-        read(answer::turn(&self.execute(&start).await?))
+        read(answer::turn(&self.execute(Some(store_id), &start).await?))
     }
 
     /// Has a newer credential tried beside a running turn.
@@ -189,7 +189,7 @@ impl<T: Transport> SandboxClient<T> {
             trial.expose().as_bytes(),
         )
         .await?;
-        read(answer::done(&self.execute(&push).await?))
+        read(answer::done(&self.execute(Some(store_id), &push).await?))
     }
 
     /// Brings an attached file. Takes longer than an alarm's handler may wait.
@@ -221,7 +221,9 @@ impl<T: Transport> SandboxClient<T> {
         store_id: &StoreId,
     ) -> Result<(), CallFault> {
         let command = self.place(session_id).interrupt(store_id, message_id);
-        read(answer::done(&self.execute(&fit(command)?).await?))
+        read(answer::done(
+            &self.execute(Some(store_id), &fit(command)?).await?,
+        ))
     }
 
     /// Removes everything of a session.
@@ -234,7 +236,9 @@ impl<T: Transport> SandboxClient<T> {
         store_id: &StoreId,
     ) -> Result<(), CallFault> {
         let command = self.place(session_id).delete(store_id);
-        read(answer::done(&self.execute(&fit(command)?).await?))
+        read(answer::done(
+            &self.execute(Some(store_id), &fit(command)?).await?,
+        ))
     }
 
     /// The events after `after` that there are now.
@@ -248,7 +252,7 @@ impl<T: Transport> SandboxClient<T> {
         after: EventSequence,
     ) -> Result<Vec<JournalEvent>, CallFault> {
         let command = self.place(session_id).read_events(store_id, after);
-        let answer = self.execute(&fit(command)?).await?;
+        let answer = self.execute(Some(store_id), &fit(command)?).await?;
         read(events::read(&answer, &self.given.redactor(), now()))
     }
 
@@ -267,13 +271,17 @@ impl<T: Transport> SandboxClient<T> {
         content: &[u8],
     ) -> Result<(), CallFault> {
         for command in fit(place.upload(store_id, file, content))? {
-            read(answer::done(&self.execute(&command).await?))?;
+            read(answer::done(&self.execute(Some(store_id), &command).await?))?;
         }
         Ok(())
     }
 
-    /// Runs a command and returns what it printed.
-    async fn execute(&self, command: &Secret) -> Result<String, CallFault> {
+    /// Runs a command and returns what it printed. One that names a store starts no container without it.
+    async fn execute(
+        &self,
+        store_id: Option<&StoreId>,
+        command: &Secret,
+    ) -> Result<String, CallFault> {
         let body = Execute {
             command: command.expose(),
             timeout_ms: COMMAND_TIMEOUT_MILLIS,
@@ -281,15 +289,11 @@ impl<T: Transport> SandboxClient<T> {
         let call = Call {
             method: Method::Post,
             path: EXECUTE.to_owned(),
-            store_id: None,
+            store_id: store_id.cloned(),
             body: Body::Json(serde_json::to_string(&body).map_err(|_| CallFault::Unreachable)?),
             timeout_millis: CALL_TIMEOUT_MILLIS,
         };
-        let response = self.transport.send(&call).await?;
-        let status = response.status_code();
-        if !(200..300).contains(&status) {
-            return Err(CallFault::Status(status));
-        }
+        let response = checked(&self.transport, &call).await?;
         let reply = read_all(response, REPLY_BYTES_MAX).await?;
         let executed: Executed =
             serde_json::from_slice(&reply).map_err(|_| CallFault::Unreachable)?;
