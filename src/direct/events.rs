@@ -28,6 +28,8 @@ const OUTPUT_BITS: u32 = 32;
 const POSITION_MAX: u64 = 1 << 52;
 /// More records than a driver writes.
 const RECORDS_MAX: u64 = 1 << 20;
+/// Events of one look: each is a row that is written. The next look goes on behind them.
+const EVENTS_MAX: usize = 1_000;
 /// After so much time without progress git gives up a transfer.
 const LOW_SPEED: Duration = Duration::from_secs(30);
 /// Exit codes of `timeout` and of shells: stopped at its limit, not executable, not found.
@@ -141,7 +143,7 @@ impl Reading<'_> {
             }
         }
         self.take_output(u64::MAX, false);
-        Ok(true)
+        Ok(!self.has_enough())
     }
 
     /// Reads lines of output up to a length of it. False when they have not all been brought.
@@ -151,6 +153,9 @@ impl Reading<'_> {
         let brought = wanted.min(self.output.len());
         let mut text = self.output.get(..brought).unwrap_or_default();
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            if self.has_enough() {
+                return false;
+            }
             self.take_line(text.get(..end).unwrap_or_default(), 1);
             text = text.get(end + 1..).unwrap_or_default();
         }
@@ -184,6 +189,10 @@ impl Reading<'_> {
         };
         let event = event(&line, Pipe::Stdout, self.redactor, &self.message_id);
         self.push(event);
+    }
+
+    fn has_enough(&self) -> bool {
+        self.events.len() >= EVENTS_MAX
     }
 
     fn push(&mut self, event: RuntimeEvent) {
