@@ -297,6 +297,16 @@ fn a_submission_is_started_once_however_often_it_is_asked_for() {
             .join(format!("turns/{}/1/candidate", message()))
             .exists()
     );
+    // A look tells the credential that is in force, which output is searched for.
+    let in_force = "1 http://x-access-token:in%2Dforce@127.0.0.1:9/r.git\n";
+    fs::write(sandbox.state().join("credential"), in_force).unwrap();
+    let look = sandbox
+        .place()
+        .read_events(&sandbox.store_id, EventSequence::new(0));
+    let told_by_look = told(&look.unwrap());
+    let tokens = events::credentials(&told_by_look).map(|credential| credential.token);
+    let tokens: Vec<_> = tokens.map(|token| token.expose().to_owned()).collect();
+    assert_eq!(tokens, ["in-force"]);
     // A newer submission is another try, and its events come behind those of the first one.
     let seen = sandbox.events(0).last().unwrap().seq;
     sandbox.bring(2);

@@ -14,9 +14,10 @@ use cloud_agent_wire::agent_output::{
 };
 use cloud_agent_wire::git_failure::{FailedCommand, Operation, classify};
 use cloud_agent_wire::redact::Redactor;
+use cloud_agent_wire::url_encoding::credential_in;
 use cloud_agent_wire::{
-    EventSequence, Failure, FailureCode, FailureStage, GateResult, Generation, JournalEvent,
-    MessageId, PrepareStep, RuntimeEvent, Submission, Timestamp, branch_name,
+    Credential, EventSequence, Failure, FailureCode, FailureStage, GateResult, Generation,
+    JournalEvent, MessageId, PrepareStep, RuntimeEvent, Submission, Timestamp, branch_name,
 };
 
 use super::answer::{Refusal, number, words};
@@ -61,9 +62,12 @@ pub fn read(
         return Err(Refusal::Senseless);
     };
     let (message_id, submission) = turn.split_once('/').ok_or(Refusal::Senseless)?;
-    let (records, output) = rest.split_once('\n').ok_or(Refusal::Senseless)?;
+    let mut lines = rest.split('\n');
+    let (Some(records), Some(output)) = (lines.next(), lines.next()) else {
+        return Err(Refusal::Senseless);
+    };
     let records = decode(records)?;
-    let output = decode(output.trim_end())?;
+    let output = decode(output)?;
     let byte: u64 = number(byte)?;
     let line: u64 = number(line)?;
     let position: u64 = number(position)?;
@@ -91,6 +95,12 @@ pub fn read(
         reading.lose(*interrupted == "1", *started == "1", generation);
     }
     Ok(reading.events)
+}
+
+/// The credentials that such an answer says are in the workspace. Output is searched for them, whoever brought them there.
+pub fn credentials(answer: &str) -> impl Iterator<Item = Credential> {
+    let lines = answer.lines().skip(3).take(2);
+    lines.filter_map(|line| credential_in(line.split_once(' ')?.1))
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Refusal> {

@@ -57,7 +57,10 @@ impl<T: Transport> Delivery<T> {
         else {
             return Ok(false);
         };
-        self.recall_secrets().await?;
+        if !self.recall_secrets().await? {
+            self.apply(on_pull_failed)?;
+            return Ok(false);
+        }
         let asked = now();
         let outcome = match self.host.events(&session_id, &store_id, after).await {
             Ok(events) => self.take_over(&store_id, events, is_wanted).await?,

@@ -207,34 +207,33 @@ impl<T: Transport> Delivery<T> {
             }))
     }
 
-    /// Has a sandbox's client know the secrets that the sandbox was given before this object was constructed.
+    /// Has a sandbox's client know the secrets that the sandbox was given before this object was constructed. False when
+    /// they cannot be told: nothing that the agent prints can be shown then. A credential of a managed repository is
+    /// told by the sandbox itself.
     ///
     /// # Errors
     /// The store's.
-    pub async fn recall_secrets(&self) -> Result<(), StoreError> {
+    pub async fn recall_secrets(&self) -> Result<bool, StoreError> {
         let Host::Sandbox(sandbox) = &self.host else {
-            return Ok(());
+            return Ok(true);
         };
         if !sandbox.given.are_unknown() {
-            return Ok(());
+            return Ok(true);
         }
         let profile = self.store.profile()?.unwrap_or_default();
         let (Ok((env, configuration)), Some(view)) = (
             self.secrets(&profile).await?,
             self.store.delivery_view(now())?,
         ) else {
-            return Ok(());
+            return Ok(false);
         };
-        let credential = if view.record.repository.uses_session_credential() {
-            self.credential(&view).ok().flatten()
-        } else {
-            let token = self.resolve(&view).await.ok();
-            token.map(|token| managed_credential(&view, token.token))
+        let Ok(credential) = self.credential(&view) else {
+            return Ok(false);
         };
         sandbox
             .given
             .learn(credential.as_ref(), &env, &configuration);
-        Ok(())
+        Ok(true)
     }
 
     /// Brings the files of a message to the runtime, one after the other and each as a stream.

@@ -65,8 +65,15 @@ impl GivenSecrets {
     /// Remembers a credential before it is given away.
     fn learn_credential(&self, credential: Option<&Credential>) {
         let mut given = self.0.borrow_mut();
+        let is_known = |new: &Credential| {
+            let mut known = given.credentials.iter();
+            known.any(|known| known.token.expose() == new.token.expose())
+        };
+        let Some(credential) = credential.filter(|new| !is_known(new)) else {
+            return;
+        };
         given.redactor = None;
-        given.credentials.extend(credential.cloned());
+        given.credentials.push(credential.clone());
         let surplus = given.credentials.len().saturating_sub(CREDENTIALS_MAX);
         given.credentials.drain(..surplus);
     }
@@ -83,6 +90,7 @@ impl GivenSecrets {
         values.extend(env.values().cloned());
         let mut given = self.0.borrow_mut();
         given.values = values;
+        given.redactor = None;
         given.is_complete = true;
     }
 
@@ -253,6 +261,9 @@ impl<T: Transport> SandboxClient<T> {
     ) -> Result<Vec<JournalEvent>, CallFault> {
         let command = self.place(session_id).read_events(store_id, after);
         let answer = self.execute(Some(store_id), &fit(command)?).await?;
+        for credential in events::credentials(&answer) {
+            self.given.learn_credential(Some(&credential));
+        }
         read(events::read(&answer, &self.given.redactor(), now()))
     }
 

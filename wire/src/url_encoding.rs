@@ -41,9 +41,32 @@ pub fn authenticated_url(url: &GitUrl, credential: &Credential) -> Secret {
     ))
 }
 
+/// The credential that a URL of [`authenticated_url`] has in it; `None` for one without.
+#[must_use]
+pub fn credential_in(url: &str) -> Option<Credential> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    let (username, token) = authority.rsplit_once('@')?.0.split_once(':')?;
+    Some(Credential {
+        username: decode_userinfo(username)?,
+        token: Secret::new(decode_userinfo(token)?),
+    })
+}
+
+/// Undoes [`encode_userinfo`].
+fn decode_userinfo(encoded: &str) -> Option<String> {
+    let mut parts = encoded.split('%');
+    let mut text = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        text.push(u8::from_str_radix(digits, 16).ok()?);
+        text.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(text).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::authenticated_url;
+    use super::{authenticated_url, credential_in};
     use crate::address::AllowedHosts;
     use crate::git_url::GitUrl;
     use crate::secret::Secret;
@@ -75,6 +98,18 @@ mod tests {
                 token: Secret::new(token.to_owned()),
             };
             assert_eq!(authenticated_url(&url, &credential).expose(), expected);
+            let read = credential_in(expected).expect("it has one");
+            assert_eq!(read.username, "x-access-token");
+            assert_eq!(read.token.expose(), token);
+        }
+        for none in [
+            "",
+            "https://h/r.git",
+            "https://h:1/a:b@c",
+            "https://u:%4@h/",
+            "https://u:%zz@h/",
+        ] {
+            assert!(credential_in(none).is_none(), "{none}");
         }
     }
 }

@@ -3,7 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloud_agent_wire::redact::Redactor;
 use cloud_agent_wire::{Credential, JournalEvent, RuntimeEvent, Secret, Timestamp};
 
-use super::{OUTPUT_BITS, read};
+use super::{EVENTS_MAX, OUTPUT_BITS, credentials, read};
 use crate::direct::answer::Refusal;
 use crate::direct::command::OUTPUT_BYTES_MAX;
 
@@ -55,9 +55,10 @@ impl Files {
             u8::from(self.started),
         );
         format!(
-            "events {TURN} {POSITION} {line} {byte} {phase} {interrupted} {started} 5\n{}\n{}\n",
+            "events {TURN} {POSITION} {line} {byte} {phase} {interrupted} {started} 5\n{}\n{}\n{}\n",
             STANDARD.encode(records),
-            STANDARD.encode(output)
+            STANDARD.encode(output),
+            "5 https://x-access-token:some%2Ftoken@h/r.git",
         )
     }
 
@@ -240,6 +241,26 @@ fn a_line_longer_than_an_answer_is_cut_and_read_past() {
     assert!(told[1].starts_with("output [redacted]xxx"));
     assert!(told.iter().all(|event| !event.contains(TOKEN)));
     assert!(told.iter().all(|event| event.len() < 10_000));
+}
+
+#[test]
+fn many_lines_are_told_in_several_looks_and_an_end_behind_them() {
+    let mut files = Files::new(&[], &"\n".repeat(EVENTS_MAX + 1));
+    files.phase = "lost";
+    let first = files.read(0);
+    assert_eq!(first.len(), EVENTS_MAX);
+    let rest = files.read(first.last().unwrap().seq.get());
+    let end = "pre_dispatch container_shutdown - -";
+    assert_eq!(told(&rest), ["output ", end]);
+}
+
+#[test]
+fn an_answer_names_the_credential_in_force() {
+    let answer = Files::new(&[], "").answer(0);
+    let tokens: Vec<_> = credentials(&answer)
+        .map(|credential| credential.token.expose().to_owned())
+        .collect();
+    assert_eq!(tokens, ["some/token"]);
 }
 
 #[test]

