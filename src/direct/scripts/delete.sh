@@ -1,7 +1,7 @@
 : >"$hidden/deleted.$session"
 current=$(cat "$state/current" 2>/dev/null)
 [ -z "$current" ] || end_run "$state/turns/$current"
-end_trial
+end_trials
 end_strays
 trash=$hidden/removed.$session
 if [ -e "$base" ]; then

@@ -37,9 +37,16 @@ end_run() {
   fi
 }
 
-# Ends the trial of a pushed credential.
-end_trial() {
-  runs "$state/trial" && kill -s KILL -- "-$pid" 2>/dev/null
+# Ends the group of a process that a file names.
+end_group() {
+  runs "$1" && kill -s KILL -- "-$pid" 2>/dev/null
+}
+
+# Ends the trials of pushed credentials.
+end_trials() {
+  end_group "$state/waiting"
+  end_group "$state/trial"
+  rm -f -- "$state"/candidate.[0-9]* "$state"/trial.[0-9]*
 }
 
 # Length of a file, as far as it is read: the number must fit into half of a position.

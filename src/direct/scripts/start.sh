@@ -40,7 +40,7 @@ if [ -n "$current" ]; then
   lines=$(wc -l 2>/dev/null <"$old/records")
   position=$((${position:-0} + ((${lines:-0} + 3) << 32)))
 fi
-end_trial
+end_trials
 end_strays
 mkdir -- "$run" 2>/dev/null || { echo busy; exit; }
 : >"$run/output"
