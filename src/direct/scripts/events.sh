@@ -5,6 +5,9 @@ run=$state/turns/$current
 life=running
 runs "$run/driver" || life=lost
 [ ! -s "$run/ended" ] || life=ended
+# What a driver removes at its end.
+[ "$life" = running ] || [ ! -s "$run/driver" ] ||
+  rm -f -- "$run/script" "$run/input" "$run/candidate" "$run/printed" "$run/answer"
 flag=0
 [ ! -e "${run%/*}/interrupt" ] || flag=1
 begun=0
@@ -14,6 +17,8 @@ from=$((after - position))
 [ "$from" -ge 0 ] || from=0
 line=$((from >> 32))
 byte=$((from & 4294967295))
+# A loss stands behind the last record, and is told once.
+[ "$line" -le "$(wc -l <"$run/records")" ] || life=ended
 # Before the records: output that is longer belongs behind records that are not read yet.
 end=$(size "$run/output")
 read -r generation rest 2>/dev/null <"$state/credential"

@@ -12,12 +12,17 @@ answer() {
 }
 
 mkdir -p -- "$turn" "$state/empty" || { echo unavailable; exit; }
+# One at a time. One that is killed lets go of it.
+exec 8>"$state/starting"
+flock -n 8 || { echo busy; exit; }
+# The program holds secrets.
+trap 'rm -f -- "$state/incoming"' EXIT
 seen=$(cat "$state/seen" 2>/dev/null)
 [ "$generation" -ge "${seen:-0}" ] || { echo stale_generation; exit; }
 # An agent that was started is never started again.
 [ ! -s "$turn/started" ] || answer "$(cat "$turn/started")"
-[ ! -d "$run" ] || answer "$submission"
 current=$(cat "$state/current" 2>/dev/null)
+[ "$current" != "$message/$submission" ] || answer "$submission"
 position=0
 if [ -n "$current" ]; then
   old=$state/turns/$current
@@ -42,7 +47,9 @@ if [ -n "$current" ]; then
 fi
 end_trials
 end_strays
-mkdir -- "$run" 2>/dev/null || { echo busy; exit; }
+# What is there was left by a start that was killed.
+rm -rf -- "$run"
+mkdir -- "$run" || { echo unavailable; exit; }
 : >"$run/output"
 : >"$run/records"
 echo "$position" >"$run/position"
@@ -50,8 +57,12 @@ printf '%s\n' "$authenticated" >"$run/candidate"
 echo "$generation" >"$state/seen"
 { mv -f -- "$state/incoming" "$run/script" && echo "$message/$submission" >"$state/current.new" &&
   mv -f -- "$state/current.new" "$state/current"; } || { rm -rf -- "$run"; echo unavailable; exit; }
-[ -z "$current" ] || rm -rf -- "$old"
-setsid sh "$run/script" </dev/null >/dev/null 2>&1 &
+for left in "$state"/turns/*/*/; do
+  [ "$left" = "$run/" ] || rm -rf -- "$left"
+done
+setsid sh "$run/script" </dev/null >/dev/null 2>&1 8>&- &
+trap - EXIT
+exec 8>&-
 tries=0
 while [ ! -s "$run/driver" ] && [ "$tries" -lt 60 ]; do
   sleep 0.02
