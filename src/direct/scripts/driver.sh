@@ -79,7 +79,7 @@ prepare() {
 prepare_warm() {
   cold=0
   # One that is left was left by what is gone.
-  rm -f -- "$repo/.git/config.lock"
+  find "$repo/.git" -name config.lock -type f -delete
   cd "$repo" || fail local
   [ "$(cat "$state/complete")" = "$url" ] || fail local
   newest=''

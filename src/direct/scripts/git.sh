@@ -52,7 +52,10 @@ set_origin() {
       old=$(printf '%s' "${old%%@*}@" | sed 's/[.]/[.]/g')
       new=''
       case $authenticated in *@*) new=${authenticated#*://} new=${new%%@*}@ ;; esac
-      find "$repo/.git" -name config -type f -size -2048 -exec sed -i "s/$old/$new/g" {} +
+      # Under the name of git's own lock: whatever is left of it is known for what it is.
+      find "$repo/.git" -name config -type f -size -2048 -exec grep -qe "$old" {} \; -exec sh -c \
+        'set -C; for file; do sed "$0" "$file" >"$file.lock" && mv -f -- "$file.lock" "$file" || exit; done' \
+        "s/$old/$new/g" {} +
       ;;
   esac
 }
