@@ -15,6 +15,7 @@ mod page;
 mod random_numbers;
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -176,6 +177,45 @@ impl Sandbox {
         command.expect("it fits")
     }
 
+    /// The files of a turn that goes on, as far as this process does: PID and when it started.
+    fn run_of(&self, driver: &str) -> PathBuf {
+        let turn = format!("{}/1", message());
+        let run = self.state().join("turns").join(&turn);
+        fs::create_dir_all(&run).unwrap();
+        fs::create_dir_all(self.state().join("empty")).unwrap();
+        for (file, text) in [
+            ("driver", driver),
+            ("position", "0"),
+            ("records", ""),
+            ("output", ""),
+        ] {
+            fs::write(run.join(file), text).unwrap();
+        }
+        fs::write(self.state().join("current"), turn).unwrap();
+        run
+    }
+
+    fn push(&self, generation: u64, remote: SocketAddr) {
+        let place = self.place();
+        let generation = Generation::new(generation);
+        let url = format!("http://{remote}/r.git");
+        let hosts = AllowedHosts::parse(&remote.to_string()).expect("the list is valid");
+        let trial = turn::trial(place, &url, generation, &hosts).expect("it fits");
+        let content = trial.expose().as_bytes();
+        let mut commands = place
+            .upload(&self.store_id, "state/trial.new", content)
+            .expect("it fits");
+        let url = Secret::new(url.replace("://", "://x-access-token:t@"));
+        commands.push(
+            place
+                .push(&self.store_id, generation, &url)
+                .expect("it fits"),
+        );
+        for command in commands {
+            assert_eq!(answer::done(&told(&command)), Ok(()));
+        }
+    }
+
     fn events(&self, after: u64) -> Vec<JournalEvent> {
         let after = EventSequence::new(after);
         let command = self.place().read_events(&self.store_id, after);
@@ -197,6 +237,17 @@ impl Sandbox {
             }
         }
         panic!("the turn does not end");
+    }
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it never happens"
+        );
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -319,6 +370,80 @@ fn a_submission_is_started_once_however_often_it_is_asked_for() {
     sandbox.end();
     let again = sandbox.events(seen.get());
     assert!(again.len() > 1 && again.iter().all(|event| event.seq > seen));
+}
+
+#[test]
+fn a_start_that_was_killed_midway_is_done_again_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let turns = sandbox.state().join(format!("turns/{}", message()));
+    for submission in ["1", "2"] {
+        fs::create_dir_all(turns.join(submission)).unwrap();
+        fs::write(turns.join(submission).join("candidate"), "a token").unwrap();
+    }
+    sandbox.bring(2);
+    told(&sandbox.start(2, 1));
+    sandbox.end();
+    assert!(!turns.join("1").exists() && !turns.join("2/candidate").exists());
+    // Nor does a repeat leave the program that was brought for it.
+    sandbox.bring(2);
+    told(&sandbox.start(2, 1));
+    assert!(!sandbox.state().join("incoming").exists());
+}
+
+#[test]
+fn a_driver_that_is_gone_is_told_once_and_its_files_are_removed() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.run_of("1 1");
+    for file in ["script", "input"] {
+        fs::write(run.join(file), "a secret").unwrap();
+    }
+    let events = sandbox.events(0);
+    assert!(matches!(
+        events.as_slice(),
+        [JournalEvent {
+            event: RuntimeEvent::Error { .. },
+            ..
+        }]
+    ));
+    assert!(sandbox.events(events[0].seq.get()).is_empty());
+    assert!(!run.join("script").exists() && !run.join("input").exists());
+}
+
+#[test]
+fn a_newer_credential_leaves_the_trial_of_an_older_one_a_moment() {
+    let sandbox = Sandbox::new();
+    // Takes connections and says nothing.
+    let remote = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = remote.local_addr().unwrap();
+    // The driver that is waited for is this test.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let since = stat.rsplit(") ").next().unwrap().split(' ').nth(19);
+    let driver = format!("{} {}", std::process::id(), since.unwrap());
+    let run = sandbox.run_of(&driver);
+    sandbox.push(2, address);
+    let trial = sandbox.state().join("trial");
+    let told_by = |older: &str| {
+        let read = || fs::read_to_string(&trial).unwrap_or_default();
+        wait_until(|| read().ends_with('\n') && read() != older);
+        read()
+    };
+    let older = told_by("");
+    let is_alive = |named: &str| {
+        let pid = named.split(' ').next().unwrap();
+        Path::new("/proc").join(pid).join("cwd").exists()
+    };
+    sandbox.push(3, address);
+    sandbox.push(4, address);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(is_alive(&older), "it has a moment left");
+    let newer = told_by(&older);
+    wait_until(|| !is_alive(&older));
+    // A remote that is away is asked again, until the turn has ended.
+    drop(remote);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(is_alive(&newer));
+    fs::write(run.join("ended"), "completed\n").unwrap();
+    wait_until(|| !trial.exists() && !is_alive(&newer));
 }
 
 #[test]
