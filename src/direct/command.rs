@@ -2,6 +2,8 @@
 //!
 //! A command may hold the credential: its text is a secret, and goes into the body of a request and nowhere else.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cloud_agent_wire::{
@@ -94,7 +96,7 @@ impl Place<'_> {
         Ok(script.finish())
     }
 
-    /// Commands that bring a file, piece by piece. A repeat begins anew.
+    /// Commands that bring a file, piece by piece. A repeat begins anew, whatever another try still does.
     ///
     /// # Errors
     /// [`NulInWord`].
@@ -105,11 +107,21 @@ impl Place<'_> {
         content: &[u8],
     ) -> Result<Vec<Secret>, NulInWord> {
         let target = [self.root, self.session_id.as_str(), file].join("/");
+        let mut hasher = DefaultHasher::new();
+        hasher.write(target.as_bytes());
+        hasher.write(content);
+        let (name, total) = (hasher.finish().to_string(), content.len().to_string());
         let mut commands = Vec::new();
         for piece in content.chunks(PIECE_BYTES) {
-            let append = if commands.is_empty() { "" } else { "1" };
+            let offset = (commands.len() * PIECE_BYTES).to_string();
             let piece = STANDARD.encode(piece);
-            let variables = [("target", &*target), ("append", append), ("piece", &piece)];
+            let variables = [
+                ("target", &*target),
+                ("name", &name),
+                ("offset", &offset),
+                ("total", &total),
+                ("piece", &piece),
+            ];
             commands.push(self.command(store_id, &variables, UPLOAD)?);
         }
         Ok(commands)

@@ -16,7 +16,7 @@ mkdir -p -- "$turn" "$state/empty" || { echo unavailable; exit; }
 exec 8>"$state/starting"
 flock -n 8 || { echo busy; exit; }
 # The program holds secrets.
-trap 'rm -f -- "$state/incoming"' EXIT
+trap 'rm -f -- "$state/incoming" "$state"/part.*' EXIT
 seen=$(cat "$state/seen" 2>/dev/null)
 [ "$generation" -ge "${seen:-0}" ] || { echo stale_generation; exit; }
 # An agent that was started is never started again.
@@ -62,6 +62,7 @@ for left in "$state"/turns/*/*/; do
 done
 setsid sh "$run/script" </dev/null >/dev/null 2>&1 8>&- &
 trap - EXIT
+rm -f -- "$state"/part.*
 exec 8>&-
 tries=0
 while [ ! -s "$run/driver" ] && [ "$tries" -lt 60 ]; do
