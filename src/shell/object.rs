@@ -34,12 +34,12 @@ use super::transport::Adapter;
 
 /// From an alarm that met a fault until the next one.
 const FAULT_DELAY_MILLIS: u64 = 5_000;
-/// Longer than any task brings files: each has a bound of its own.
-const FILES_MILLIS_MAX: u64 = 180_000;
+/// Longer than any task hands a message over: five files of 5 MiB, each in pieces with a bound of their own.
+const HAND_OVER_MILLIS_MAX: u64 = 900_000;
 /// From an alarm that found no configuration until the next one.
 const UNCONFIGURED_DELAY_MILLIS: u64 = 60_000;
 
-/// The session object. Its storage is the only truth: the fields hold nothing that a restart would miss.
+/// The session object. Its storage is the only truth: the fields hold what a restart begins anew.
 #[durable_object]
 pub struct CloudAgentSession {
     state: State,
@@ -48,8 +48,8 @@ pub struct CloudAgentSession {
     store: RefCell<Option<Rc<SqlStore>>>,
     /// The task of this incarnation that reads the runtime's events.
     reader: Rc<Reader>,
-    /// Since when a task brings a message's files to the runtime.
-    bringing_files: Rc<Cell<Option<Timestamp>>>,
+    /// Since when a task hands a message over.
+    handing_over: Rc<Cell<Option<Timestamp>>>,
     /// The resolution of a managed repository's token that is under way.
     tokens: Rc<TokenService>,
     /// What a sandbox was given, for redaction.
@@ -63,7 +63,7 @@ impl DurableObject for CloudAgentSession {
             env,
             store: RefCell::new(None),
             reader: Rc::default(),
-            bringing_files: Rc::default(),
+            handing_over: Rc::default(),
             tokens: Rc::default(),
             given_secrets: Rc::default(),
         };
@@ -239,8 +239,11 @@ impl CloudAgentSession {
                 self.follow_events(self.delivery(store, config)?, overdue);
                 Ok(())
             }
-            Work::Deliver(claim) if attachments(&claim.intent).is_some() => {
-                self.hand_over_with_files(self.delivery(store, config)?, claim);
+            // A sandbox is called several times, once for each piece of what it is brought.
+            Work::Deliver(claim)
+                if config.direct.is_some() || attachments(&claim.intent).is_some() =>
+            {
+                self.hand_over_in_task(self.delivery(store, config)?, claim);
                 Ok(())
             }
             Work::Deliver(claim) => {
@@ -301,19 +304,19 @@ impl CloudAgentSession {
     }
 
     /// Hands a claim over in a task of its own: bringing files takes longer than the alarm's handler may. While one task
-    /// does, no other begins; should it die, the object's next incarnation or the claim's lease takes over.
-    fn hand_over_with_files(&self, delivery: Delivery<Adapter>, claim: Box<Claim>) {
+    /// hands over, no other begins; should it die, the object's next incarnation or the claim's lease takes over.
+    fn hand_over_in_task(&self, delivery: Delivery<Adapter>, claim: Box<Claim>) {
         let started = now();
-        let is_busy = |since: Timestamp| started.millis_since(since) < FILES_MILLIS_MAX;
-        if self.bringing_files.get().is_some_and(is_busy) {
+        let is_busy = |since: Timestamp| started.millis_since(since) < HAND_OVER_MILLIS_MAX;
+        if self.handing_over.get().is_some_and(is_busy) {
             return;
         }
-        self.bringing_files.set(Some(started));
-        let bringing = Rc::clone(&self.bringing_files);
+        self.handing_over.set(Some(started));
+        let handing_over = Rc::clone(&self.handing_over);
         let reader = Rc::clone(&self.reader);
         self.state.wait_until(async move {
             let handed_over = delivery.hand_over(&claim).await;
-            bringing.set(None);
+            handing_over.set(None);
             match handed_over {
                 Ok(true) if !reader.is_reading.get() => {
                     reader.follow(reader.take_place(), delivery).await;
