@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloud_agent_wire::agent_output::{
     JSON_LINE_BYTES_MAX, Line, Pipe, TEXT_LINE_BYTES_MAX, event, gate_result,
 };
-use cloud_agent_wire::git_failure::{FailedCommand, Operation, classify};
+use cloud_agent_wire::git_failure::{AUTHENTICATION, FailedCommand, Operation, classify};
 use cloud_agent_wire::redact::Redactor;
 use cloud_agent_wire::url_encoding::credential_in;
 use cloud_agent_wire::{
@@ -348,12 +348,21 @@ fn failure(stage: &str, operation: &str, rest: &[&str]) -> Option<Failure> {
     let number: u32 = number.parse().ok()?;
     let exit: i32 = code.parse().ok()?;
     let seconds: u32 = seconds.parse().ok()?;
+    let printed = STANDARD.decode(printed).unwrap_or_default();
+    let words = String::from_utf8_lossy(&printed).to_ascii_lowercase();
+    // How long a transfer was silent is not known, but a refusal comes at its beginning: what took long and claims one,
+    // or nothing, was silent all the time.
+    let is_claim = AUTHENTICATION.iter().any(|word| words.contains(word));
+    let silent = if is_claim || words.is_empty() {
+        seconds
+    } else {
+        0
+    };
     let failed = FailedCommand {
         timed_out: exit == TIMED_OUT,
-        // Git says nothing before it is done.
-        silent: Duration::from_secs(seconds.into()),
+        silent: Duration::from_secs(silent.into()),
         low_speed: LOW_SPEED,
-        printed: &STANDARD.decode(printed).unwrap_or_default(),
+        printed: &printed,
     };
     let ending = ending(exit, seconds);
     Some(Failure {

@@ -209,6 +209,11 @@ fn failures_become_words_of_the_table() {
             "pre_dispatch workspace_setup_failed git_clone_timeout exit code 128 after 31 s",
         ),
         (
+            // "Could not resolve host", after a transfer that went well for long.
+            "0 failed prepare transfer 0 5 128 90 Q291bGQgbm90IHJlc29sdmUgaG9zdA==",
+            "pre_dispatch workspace_setup_failed git_network_failed exit code 128 after 90 s",
+        ),
+        (
             "0 failed prepare setup 2 5 124 300 -",
             "pre_dispatch workspace_setup_failed setup_command_timeout \
             setup command 2: stopped at its deadline after 300 s",

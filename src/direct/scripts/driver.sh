@@ -255,7 +255,7 @@ push_work() {
 # newer one.
 at_remote() {
   while read -r in_force authenticated <"$state/credential" && ! "$1" 2>"$run/printed"; do
-    [ -z "$stopped" ] && [ "$code" -ne 124 ] && is_refused "$run/printed" || fail transfer
+    [ -z "$stopped" ] && is_refused "$run/printed" "$seconds" || fail transfer
     record refused "$in_force"
     tries=0
     while read -r newest old <"$state/credential" && [ "$newest" -le "$in_force" ]; do

@@ -27,9 +27,10 @@ own_words() {
   sed -e '/^[[:space:]]*remote:/d' -e 's/[^[:space:]]*:\/\/[^[:space:]]*//g' "$1" 2>/dev/null
 }
 
-# Whether that says that the remote refused the credential.
+# Whether a command that took so many seconds says that the remote refused the credential: FILE SECONDS. Git says so
+# also of a server that asked for it and then said nothing until git gave up, after some 30 seconds.
 is_refused() {
-  own_words "$1" | grep -qiF -e "$authentication"
+  [ "$2" -lt 27 ] && own_words "$1" | grep -qiF -e "$authentication"
 }
 
 # Git in the workspace, without a token in reach of what the workspace configures.

@@ -14,8 +14,11 @@ end_group "$state/trial"
 echo "$$ $(start_of $$)" >"$state/trial"
 # Trouble that says nothing about the credential passes: whoever pushed it has been told that it is taken.
 pause=1
-until prove >/dev/null 2>"$state/printed" && put_in_force; do
-  if is_refused "$state/printed"; then
+until
+  began=$(date +%s)
+  prove >/dev/null 2>"$state/printed" && put_in_force
+do
+  if is_refused "$state/printed" $(($(date +%s) - began)); then
     echo "$(size "$run/output") refused $generation" >>"$run/records"
     break
   fi
