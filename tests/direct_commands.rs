@@ -240,7 +240,7 @@ impl Sandbox {
     }
 }
 
-fn wait_until(condition: impl Fn() -> bool) {
+fn wait_until(mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(
@@ -388,6 +388,53 @@ fn a_start_that_was_killed_midway_is_done_again_and_leaves_nothing() {
     sandbox.bring(2);
     told(&sandbox.start(2, 1));
     assert!(!sandbox.state().join("incoming").exists());
+}
+
+#[test]
+fn pieces_of_two_tries_make_one_whole_file_or_none() {
+    let sandbox = Sandbox::new();
+    let content = |byte: u8| vec![byte; 150_000];
+    let pieces = |byte| {
+        let place = sandbox.place();
+        let pieces = place.upload(&sandbox.store_id, "state/incoming", &content(byte));
+        pieces.expect("it fits")
+    };
+    let (older, newer) = (pieces(b'a'), pieces(b'b'));
+    assert_eq!(newer.len(), 3);
+    let bring = |piece| answer::done(&told(piece));
+    let incoming = || fs::read(sandbox.state().join("incoming")).ok();
+    let unavailable = Err(Refusal::Refused(RuntimeErrorCode::Unavailable));
+    assert_eq!([bring(&older[0]), bring(&newer[0])], [Ok(()), Ok(())]);
+    // Late pieces of the older try come between those of the newer one, and one comes twice.
+    assert_eq!(bring(&older[1]), Ok(()));
+    assert_eq!(bring(&newer[1]), Ok(()));
+    assert_eq!(bring(&newer[1]), unavailable);
+    assert_eq!(incoming(), None);
+    assert_eq!(bring(&newer[2]), Ok(()));
+    assert!(incoming() == Some(content(b'b')));
+    // A repeat begins anew.
+    fs::remove_file(sandbox.state().join("incoming")).unwrap();
+    bring(&newer[0]).unwrap();
+    assert_eq!(bring(&newer[2]), unavailable);
+    assert!(newer.iter().all(|piece| bring(piece).is_ok()));
+    assert!(incoming() == Some(content(b'b')));
+}
+
+#[test]
+fn what_has_left_its_environment_is_known_by_where_it_works() {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.state().with_file_name("repo");
+    fs::create_dir_all(&repo).unwrap();
+    let mut stray = Command::new("/bin/sleep");
+    let mut stray = stray
+        .arg("60")
+        .current_dir(&repo)
+        .env_clear()
+        .spawn()
+        .unwrap();
+    let delete = sandbox.place().delete(&sandbox.store_id).unwrap();
+    assert_eq!(answer::done(&told(&delete)), Ok(()));
+    wait_until(|| stray.try_wait().unwrap().is_some());
 }
 
 #[test]

@@ -195,7 +195,7 @@ publish() {
   stage=publish
   record autocommit_started
   cd "$repo" || fail local
-  # The agent and everything that it started are gone, so whatever lock is left belongs to nobody.
+  # The agent is gone, and with it what it started and is found: whatever lock is left is taken for nobody's.
   find "$repo/.git" -name '*.lock' -type f -delete
   commit=-
   pushed=0

@@ -20,11 +20,14 @@ runs() {
   [ -n "$started" ] && [ "$(start_of "$pid")" = "$started" ]
 }
 
-# Ends everything that carries the session's mark, in whatever group it hides.
+# Ends everything that carries the session's mark or works in its folders, in whatever group it hides.
 end_strays() {
-  for file in $(grep -lszFx -e "SESSION_ID=$session" /proc/[0-9]*/environ); do
+  for file in $(
+    grep -lszFx -e "SESSION_ID=$session" /proc/[0-9]*/environ
+    cd / && find /proc/[0-9]*/cwd -maxdepth 0 \( -lname "*/$session/repo*" -o -lname "*/$session/home*" \) 2>/dev/null
+  ); do
     file=${file#/proc/}
-    kill -s KILL "${file%/environ}" 2>/dev/null
+    [ "${file%/*}" = "$$" ] || kill -s KILL "${file%/*}" 2>/dev/null
   done
 }
 
