@@ -357,7 +357,7 @@ pub fn on_journal_gone(view: &DeliveryView, now: Timestamp, settings: &Settings)
     progress.finish(())
 }
 
-/// The runtime has that generation, or a newer one, or no workspace to put it into.
+/// The runtime has taken that generation, or has a newer one, or no workspace to put it into.
 #[must_use]
 pub fn on_push_answered(
     view: &DeliveryView,
@@ -380,7 +380,7 @@ pub fn on_push_answered(
     progress.finish(())
 }
 
-/// The runtime has stopped the turn, or never had it.
+/// The runtime has taken the order to stop the turn, or never had it.
 #[must_use]
 pub fn on_interrupt_answered(
     view: &DeliveryView,

@@ -11,7 +11,7 @@ use crate::ids::{EventSequence, Generation, MessageId, Submission, Timestamp};
 /// nothing and loses nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JournalEvent {
-    /// Its position; rises by one from event to event.
+    /// Its position; rises from event to event. By one where a runtime tells it.
     pub seq: EventSequence,
     /// When the runtime wrote it.
     pub at: Timestamp,
