@@ -100,8 +100,8 @@ pub trait Store {
     /// Writes a log line.
     fn log(&self, event: &LogEvent);
 
-    /// Tells those who follow the session. What is stored they get by themselves, from the commit.
-    fn tell(&self, events: &[EventDraft]);
+    /// Tells those who follow the session: what was committed since the last time, then these volatile events.
+    fn tell(&self, volatile: &[EventDraft]);
 
     /// Takes up sending those who follow the session what is stored, where it was left.
     fn resume_replay(&self);
@@ -134,18 +134,20 @@ pub fn perform<T>(store: &impl Store, decision: Decision<T>) -> Result<T, StoreE
                 reason: error.to_string(),
             });
             store.arm(&store.deadlines()?);
+            store.tell(&[]);
             return Err(error);
         }
         lines.extend(step.log);
     }
     if has_steps {
+        // The very next operation, so that it is part of the same commit.
         store.arm(&deadlines);
     }
     lines.extend(log);
     for line in &lines {
         store.log(line);
     }
-    if !volatile.is_empty() {
+    if has_steps || !volatile.is_empty() {
         store.tell(&volatile);
     }
     Ok(outcome)

@@ -38,8 +38,19 @@ pub struct SqlStore {
     session_id: OnceCell<SessionId>,
     /// The alarm's write, until it was waited for.
     armed: RefCell<Option<Promise>>,
+    /// What was committed that those who follow the session have not been told.
+    news: Cell<News>,
     /// Those who follow the session.
     pub followers: Followers,
+}
+
+/// What followers are to be told of commits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum News {
+    #[default]
+    None,
+    Events,
+    SessionEnded,
 }
 
 /// Messages that have not ended, at most eleven. The words are those of the index.
@@ -60,6 +71,7 @@ impl SqlStore {
             exists: Cell::new(exists),
             session_id: OnceCell::new(),
             armed: RefCell::new(None),
+            news: Cell::default(),
             followers: Followers::new(state),
         };
         if exists {
@@ -394,9 +406,9 @@ impl Store for SqlStore {
             self.exists.set(true);
         }
         if write::ends_session(step) {
-            self.followers.dismiss();
-        } else if write::concerns_followers(step) {
-            self.followers.deliver(self);
+            self.news.set(News::SessionEnded);
+        } else if write::concerns_followers(step) && self.news.get() == News::None {
+            self.news.set(News::Events);
         }
         Ok(())
     }
@@ -407,8 +419,15 @@ impl Store for SqlStore {
         self.arm_at(deadlines.next().into_iter().chain(owed_at).min());
     }
 
-    fn tell(&self, events: &[EventDraft]) {
-        self.followers.tell(events);
+    fn tell(&self, volatile: &[EventDraft]) {
+        match self.news.take() {
+            News::None => {}
+            News::Events => self.followers.deliver(self),
+            News::SessionEnded => self.followers.dismiss(),
+        }
+        if !volatile.is_empty() {
+            self.followers.tell(volatile);
+        }
     }
 
     fn resume_replay(&self) {
