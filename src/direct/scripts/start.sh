@@ -45,7 +45,11 @@ if [ -n "$current" ]; then
   lines=$(wc -l 2>/dev/null <"$old/records")
   position=$((${position:-0} + ((${lines:-0} + 3) << 32)))
 fi
-end_trials
+# Not while one writes what it has proved.
+(
+  flock -w 1 9
+  end_trials
+) 9>"$state/lock"
 end_strays
 # What is there was left by a start that was killed.
 rm -rf -- "$run"

@@ -10,7 +10,10 @@ while runs "$state/trial" && [ "$tries" -lt 50 ]; do
   sleep 0.1
   tries=$((tries + 1))
 done
-end_group "$state/trial"
+(
+  flock -w 5 9
+  end_group "$state/trial"
+) 9>"$state/lock"
 echo "$$ $(start_of $$)" >"$state/trial"
 # Trouble that says nothing about the credential passes: whoever pushed it has been told that it is taken.
 pause=1
