@@ -339,10 +339,6 @@ export const GUARDS: readonly Guard[] = [
     "    let view = store.delivery_view(now)?;\n    match view.filter(|view| view.record.deleting_since.is_none()) {",
     "    let view = store.delivery_view(now)?;\n    match view.filter(|view| GONE || view.record.deleting_since.is_none()) {",
   ]),
-  guard("nothing is handed over for a session that is being deleted", "delivery", [
-    "    if view.record.deleting_since.is_some() {\n        return None;\n    }\n    match &message.state {",
-    "    if !GONE && view.record.deleting_since.is_some() {\n        return None;\n    }\n    match &message.state {",
-  ]),
   guard("a session that is being deleted cannot be interrupted", "engine", [
     "        .filter(|view| view.record.deleting_since.is_none())\n        .ok_or",
     "        .filter(|view| GONE || view.record.deleting_since.is_none())\n        .ok_or",

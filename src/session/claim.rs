@@ -97,7 +97,7 @@ pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> De
 pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
     let mut progress = Progress::new(view, now, settings);
     let delivering = view.head_message().is_some_and(MessageRecord::is_delivered);
-    if delivering && view.record.deleting_since.is_none() {
+    if delivering {
         progress
             .draft
             .set_deadline_no_later(DeadlineKind::EventPull, now);

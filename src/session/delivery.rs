@@ -61,9 +61,6 @@ fn claimed(view: &DeliveryView, claim: &Claim) -> Option<(MessageRecord, Deliver
     let message = view
         .head_message()
         .filter(|message| message.position == claim.position)?;
-    if view.record.deleting_since.is_some() {
-        return None;
-    }
     match &message.state {
         MessageState::Claimed { history, .. } if history.submission == claim.submission => {
             Some((message.clone(), history.clone()))
@@ -274,9 +271,6 @@ pub struct Reading {
 pub fn reading(view: &DeliveryView) -> Option<Reading> {
     view.head_message()
         .filter(|message| message.is_delivered())?;
-    if view.record.deleting_since.is_some() {
-        return None;
-    }
     Some(Reading {
         session_id: view.record.session_id.clone(),
         store_id: view.link.store_id.clone()?,

@@ -30,7 +30,7 @@ pub struct DeliveryView {
 }
 
 impl DeliveryView {
-    /// What counts of a session that is being deleted.
+    /// What counts of a session that is being deleted: nothing is claimed, delivered or read for it any more.
     #[must_use]
     pub const fn of_deleted(
         record: SessionRecord,
