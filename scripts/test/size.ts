@@ -9,7 +9,7 @@ import { workerBuildFolder } from "../support/configuration.ts";
  * Most bytes of the compressed module. Above the 300 KB that are aimed at: docs/performance.md says what stands in the
  * way. It is there to catch what grows by accident.
  */
-export const WASM_GZIP_BYTES_MAX = 508_000;
+export const WASM_GZIP_BYTES_MAX = 510_000;
 
 /** Bytes of the built module, as it is and compressed. */
 export function wasmSize(): { raw: number; gzip: number } {
