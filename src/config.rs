@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use cloud_agent_wire::{AllowedHosts, Secret, is_runtime_token};
+use cloud_agent_wire::{AllowedHosts, Secret, agent_command, is_runtime_token};
 
 use crate::direct::DEFAULT_ROOT;
 use crate::session::command::Settings;
@@ -208,14 +208,9 @@ fn direct(text: impl Fn(&str) -> Option<String>) -> Result<DirectSettings, Confi
         let sentence = "WORKSPACE_ROOT must be an absolute path of a folder";
         return Err(ConfigError(sentence.into()));
     }
-    let command = |text: String| serde_json::from_str::<Vec<String>>(&text).ok();
     let agent_command = text("AGENT_COMMAND").map(|text| {
-        let command = command(text).filter(|words| {
-            let is_word = |word: &String| !word.contains('\0');
-            words.first().is_some_and(|word| !word.is_empty()) && words.iter().all(is_word)
-        });
         let sentence = "AGENT_COMMAND must be a JSON array of texts, the program first";
-        command.ok_or_else(|| ConfigError(sentence.into()))
+        agent_command(&text).ok_or_else(|| ConfigError(sentence.into()))
     });
     Ok(DirectSettings {
         root: root.to_owned(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use cloud_agent_wire::{AllowedHosts, Secret, is_runtime_token};
+use cloud_agent_wire::{AllowedHosts, Secret, agent_command, is_runtime_token};
 
 use crate::limits::Deadlines;
 
@@ -171,14 +171,10 @@ fn absolute(
 }
 
 fn command(text: &str) -> Result<Vec<String>, ConfigError> {
-    serde_json::from_str::<Vec<String>>(text)
-        .ok()
-        .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
-        .filter(|words| !words.iter().any(|word| word.contains('\0')))
-        .ok_or(ConfigError {
-            variable: "AGENT_COMMAND",
-            expected: COMMAND,
-        })
+    agent_command(text).ok_or(ConfigError {
+        variable: "AGENT_COMMAND",
+        expected: COMMAND,
+    })
 }
 
 fn agent_uid(uid: Option<u32>) -> Result<Option<u32>, ConfigError> {

@@ -47,7 +47,7 @@ pub use secret::Secret;
 pub use shell_word::{NulInWord, ShellWord};
 pub use workspace::{
     Author, Branch, Claim, Credential, Health, PutCredential, PutTurn, PutWorkspace, Repository,
-    TurnReply, TurnState, WorkspaceReply, is_runtime_token,
+    TurnReply, TurnState, WorkspaceReply, agent_command, is_runtime_token,
 };
 
 /// The version that `GET /healthz` reports; the object refuses a runtime with another one.

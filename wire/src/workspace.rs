@@ -45,6 +45,15 @@ pub fn is_runtime_token(text: &str) -> bool {
     text.len() >= RUNTIME_TOKEN_BYTES_MIN && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// The words of an agent's command line, given as a JSON array with the program first; `None` when it is none.
+#[must_use]
+pub fn agent_command(text: &str) -> Option<Vec<String>> {
+    let words: Vec<String> = serde_json::from_str(text).ok()?;
+    let names_a_program = words.first().is_some_and(|program| !program.is_empty());
+    let are_words = words.iter().all(|word| !word.contains('\0'));
+    (names_a_program && are_words).then_some(words)
+}
+
 /// Body of `PUT …/workspace`: everything that preparing needs. Carries secrets.
 ///
 /// Repeating it while the same generation is being prepared, or is prepared, changes nothing.
