@@ -197,7 +197,7 @@ impl<T: Transport> SandboxClient<T> {
             trial.expose().as_bytes(),
         )
         .await?;
-        read(answer::done(&self.execute(Some(store_id), &push).await?))
+        self.order(store_id, &push).await
     }
 
     /// Brings an attached file. Takes longer than an alarm's handler may wait.
@@ -229,9 +229,7 @@ impl<T: Transport> SandboxClient<T> {
         store_id: &StoreId,
     ) -> Result<(), CallFault> {
         let command = self.place(session_id).interrupt(store_id, message_id);
-        read(answer::done(
-            &self.execute(Some(store_id), &fit(command)?).await?,
-        ))
+        self.order(store_id, &fit(command)?).await
     }
 
     /// Removes everything of a session.
@@ -244,9 +242,7 @@ impl<T: Transport> SandboxClient<T> {
         store_id: &StoreId,
     ) -> Result<(), CallFault> {
         let command = self.place(session_id).delete(store_id);
-        read(answer::done(
-            &self.execute(Some(store_id), &fit(command)?).await?,
-        ))
+        self.order(store_id, &fit(command)?).await
     }
 
     /// The events after `after` that there are now.
@@ -282,9 +278,14 @@ impl<T: Transport> SandboxClient<T> {
         content: &[u8],
     ) -> Result<(), CallFault> {
         for command in fit(place.upload(store_id, file, content))? {
-            read(answer::done(&self.execute(Some(store_id), &command).await?))?;
+            self.order(store_id, &command).await?;
         }
         Ok(())
+    }
+
+    /// Runs a command whose answer says nothing but that it was done.
+    async fn order(&self, store_id: &StoreId, command: &Secret) -> Result<(), CallFault> {
+        read(answer::done(&self.execute(Some(store_id), command).await?))
     }
 
     /// Runs a command and returns what it printed. One that names a store starts no container without it.
