@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -195,19 +197,26 @@ async fn other_bad_calls_are_refused_by_field() {
 async fn a_store_is_used_by_one_runtime() {
     let root = Folder::new();
     let _runtime = Runtime::start(root.path(), &[]).await;
+    let path = std::env::var_os("PATH").expect("there is a PATH");
+    assert_refuses_to_start(
+        root.path(),
+        &path,
+        "WORKSPACE_ROOT is in use by another runtime",
+    );
+}
+
+/// A runtime with this folder and `PATH` ends because of its configuration, with this line as its last.
+fn assert_refuses_to_start(root: &Path, path: &OsStr, line: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_workspace-runtime"))
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").expect("there is a PATH"))
+        .env("PATH", path)
         .env("PORT", "0")
-        .env("WORKSPACE_ROOT", root.path())
+        .env("WORKSPACE_ROOT", root)
         .output()
         .expect("the program starts");
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        stderr.lines().last(),
-        Some("WORKSPACE_ROOT is in use by another runtime")
-    );
+    assert_eq!(stderr.lines().last(), Some(line));
 }
 
 #[test]
@@ -216,18 +225,10 @@ fn a_git_that_connects_where_it_likes_is_refused() {
     let git = programs.path().join("git");
     std::fs::write(&git, "#!/bin/sh\necho git version 2.36.6\n").expect("it is written");
     std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).expect("it is there");
-    let output = Command::new(env!("CARGO_BIN_EXE_workspace-runtime"))
-        .env_clear()
-        .env("PATH", programs.path())
-        .env("PORT", "0")
-        .env("WORKSPACE_ROOT", root.path())
-        .output()
-        .expect("the program starts");
-    assert_eq!(output.status.code(), Some(2));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        stderr.lines().last(),
-        Some("PATH must lead to git 2.37 or newer")
+    assert_refuses_to_start(
+        root.path(),
+        programs.path().as_os_str(),
+        "PATH must lead to git 2.37 or newer",
     );
 }
 

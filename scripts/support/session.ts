@@ -97,6 +97,21 @@ export class Session {
     return result;
   }
 
+  /** Sends a follow-up and waits until it has completed. Returns its id. */
+  async turn(followUp: FollowUp = {}): Promise<string> {
+    const { messageId: id } = await this.send(followUp);
+    await this.completed(id);
+    return id;
+  }
+
+  /** Waits until the session waits for a newer credential. */
+  async waitsForCredential(): Promise<void> {
+    await waitFor(
+      "the session to wait for a credential",
+      async () => (await this.view()).credential?.waitingSince,
+    );
+  }
+
   /** The session's state. */
   async view(): Promise<GetSessionOutput> {
     return (await this.client.query("getSession", {

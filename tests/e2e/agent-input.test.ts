@@ -12,7 +12,7 @@ import { type EncryptedSecret, encryptSecret, newKeyPair } from "../support/encr
 import { Environment } from "../support/environment.ts";
 import { git } from "../support/git-command.ts";
 import { RecordingAgent } from "../support/recording-agent.ts";
-import { fileOf, objectFiles, rowsOf } from "../support/stored.ts";
+import { fileOf, objectFiles, rowsOf, textOf } from "../support/stored.ts";
 
 const BUCKET = "ATTACHMENTS";
 const MEBIBYTE = 1024 * 1024;
@@ -261,9 +261,7 @@ describe("what the agent is given", () => {
     const { stack } = environment;
     assert.deepEqual(findInFiles(stack.folder, needles), []);
     for (const file of objectFiles(stack.worker.storage)) {
-      const text = JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
-        cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
-      );
+      const text = textOf(file);
       assert.deepEqual(findInText(file, text, needles), []);
     }
     for (const text of [...stack.logLines, ...stack.replies]) {

@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, test } from "node:test";
 import { refusal } from "../../scripts/support/client.ts";
 import type { Session } from "../../scripts/support/session.ts";
@@ -112,15 +111,12 @@ describe("callbacks", () => {
 
   /** Lets the time until the next try pass: what is stored is changed while nothing runs. */
   async function passTime(session: Session): Promise<void> {
-    const file = stored(session);
-    await environment.stack.worker.stop();
-    const database = new DatabaseSync(file);
     const now = Date.now();
     const set = `UPDATE callback SET at = ${now}, state = json_set(state, '$.at', ${now})`;
-    database.exec(`${set} WHERE at IS NOT NULL`);
-    database.exec(`UPDATE deadline SET at = ${now} WHERE kind = 'callback'`);
-    database.close();
-    await environment.stack.worker.start();
+    await environment.changeStored(session, [
+      `${set} WHERE at IS NOT NULL`,
+      `UPDATE deadline SET at = ${now} WHERE kind = 'callback'`,
+    ]);
     await session.view();
   }
 

@@ -16,7 +16,7 @@ import { Environment } from "../support/environment.ts";
 import { always } from "../support/git-misbehaviour.ts";
 import type { GitRepository } from "../support/git-repository.ts";
 import { ProcessWatcher, type Watch } from "../support/process-watcher.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { objectFiles, textOf } from "../support/stored.ts";
 import { type Frame, StreamClient } from "../support/stream.ts";
 
 interface Token {
@@ -191,9 +191,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       const files = objectFiles(environment.stack.worker.storage);
       assert.ok(files.length > 0);
       for (const file of files) {
-        const text = JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
-          cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
-        );
+        const text = textOf(file);
         assert.deepEqual(findInText(file, text, [...needles, ...agentNeedles]), []);
         assert.ok(text.includes("cloud.message."), "the events are among what was read");
       }

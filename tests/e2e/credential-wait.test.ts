@@ -28,20 +28,6 @@ describe("a refused credential", () => {
     await agent?.remove();
   });
 
-  async function started(): Promise<PreparedSession> {
-    const prepared = await environment.newSession();
-    const { messageId } = await prepared.session.initiate();
-    await prepared.session.completed(messageId);
-    return prepared;
-  }
-
-  async function waiting({ session }: PreparedSession): Promise<void> {
-    await waitFor(
-      "the session to wait for a credential",
-      async () => (await session.view()).credential?.waitingSince,
-    );
-  }
-
   /** A session on a new repository whose first token is dead before anything was cloned. */
   async function withDeadToken(): Promise<PreparedSession> {
     const prepared = await environment.newSession();
@@ -52,7 +38,7 @@ describe("a refused credential", () => {
   test("a follow-up with a newer token delivers what waited, in order", async () => {
     const prepared = await withDeadToken();
     const { messageId: first } = await prepared.session.initiate();
-    await waiting(prepared);
+    await prepared.session.waitsForCredential();
     assert.equal((await prepared.session.result(first)).status, "queued");
     const { label, token } = environment.newToken();
     const requests = await environment.requestsTo(prepared.repository, async () => {
@@ -70,7 +56,7 @@ describe("a refused credential", () => {
   test("an update frees a full queue behind a dead token", async () => {
     const prepared = await withDeadToken();
     const { messageId: first } = await prepared.session.initiate();
-    await waiting(prepared);
+    await prepared.session.waitsForCredential();
     const ids = [first];
     while (ids.length < QUEUE_LENGTH) ids.push((await prepared.session.send()).messageId);
     await assert.rejects(prepared.session.send(), /queue is full/);
@@ -89,7 +75,7 @@ describe("a refused credential", () => {
   test("without a newer token the messages fail when the wait ends", async () => {
     const prepared = await withDeadToken();
     const { messageId: first } = await prepared.session.initiate();
-    await waiting(prepared);
+    await prepared.session.waitsForCredential();
     const { messageId: second } = await prepared.session.send();
     for (const id of [first, second]) {
       const { status, failure } = await prepared.session.ended(id, CREDENTIAL_WAIT_MS + 20_000);
@@ -103,7 +89,7 @@ describe("a refused credential", () => {
   });
 
   test("a running turn gets a newer token, and a refused one replaces nothing", async () => {
-    const prepared = await started();
+    const prepared = await environment.startedSession();
     agent.shut();
     const { messageId: running } = await prepared.session.send({ autoCommit: true });
     await agent.started(running);
@@ -125,7 +111,7 @@ describe("a refused credential", () => {
       cloudAgentSessionId: prepared.session.id,
       gitToken: "a-token-that-no-server-knows",
     });
-    await waiting(prepared);
+    await prepared.session.waitsForCredential();
     agent.open();
     await prepared.session.completed(running);
     const pushes = environment.server.log

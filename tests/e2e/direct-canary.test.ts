@@ -16,7 +16,7 @@ import { findInFiles, findInText, type Needle, needlesOf } from "../support/cana
 import { Environment } from "../support/environment.ts";
 import { always } from "../support/git-misbehaviour.ts";
 import { SandboxPeer } from "../support/sandbox-peer.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { objectFiles, textOf } from "../support/stored.ts";
 import { type Frame, StreamClient } from "../support/stream.ts";
 
 /** Shows everything that it knows: what it was given, where it works, and the credential, in every way that tools do. */
@@ -165,9 +165,7 @@ describe("canary, direct mode", () => {
     const files = objectFiles(environment.stack.worker.storage);
     assert.ok(files.length > 0);
     for (const file of files) {
-      const text = JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
-        cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
-      );
+      const text = textOf(file);
       assert.deepEqual(findInText(file, text, [...needles, ...agentNeedles]), []);
       assert.ok(text.includes("[redacted]"), "what the agent said is among what was read");
     }

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { messageId, refusal } from "../../scripts/support/client.ts";
-import { type FollowUp, Session } from "../../scripts/support/session.ts";
+import { Session } from "../../scripts/support/session.ts";
 import type { StackOptions } from "../../scripts/support/stack.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { findInFiles, needlesOf } from "../support/canary.ts";
@@ -29,12 +29,6 @@ async function start(options: StackOptions = {}) {
     },
   });
   return { sandbox, environment };
-}
-
-async function completed(session: Session, followUp: FollowUp = {}): Promise<string> {
-  const { messageId: id } = await session.send(followUp);
-  await session.completed(id);
-  return id;
 }
 
 async function assertOrigin(
@@ -72,13 +66,6 @@ describe("direct mode", () => {
     await sandbox?.close();
   });
 
-  async function started(input: Record<string, unknown> = {}): Promise<PreparedSession> {
-    const prepared = await environment.newSession(input);
-    const { messageId: first } = await prepared.session.initiate();
-    await prepared.session.completed(first);
-    return prepared;
-  }
-
   test("the first turn clones with the first token, and the agent works", async () => {
     const prepared = await environment.newSession({ prompt: 'it\'s "$(touch prompt)" `id`\n;x' });
     const requests = await environment.requestsTo(prepared.repository, async () => {
@@ -101,13 +88,13 @@ describe("direct mode", () => {
   });
 
   test("after a follow-up with a newer token the older one is never seen again", async () => {
-    const prepared = await started();
+    const prepared = await environment.startedSession();
     const { session, repository } = prepared;
     const { label, token } = environment.newToken();
     const requests = await environment.requestsTo(repository, async () => {
-      await completed(session, { gitToken: token, autoCommit: true });
-      await completed(session, { autoCommit: true });
-      await completed(session);
+      await session.turn({ gitToken: token, autoCommit: true });
+      await session.turn({ autoCommit: true });
+      await session.turn();
     });
     assert.deepEqual(labelsOf(requests), [label]);
     assert.ok(requests.some((record) => record.service === "git-receive-pack"));
@@ -119,34 +106,31 @@ describe("direct mode", () => {
   });
 
   test("a follow-up works when the older token is dead, and a late retry brings nothing back", async () => {
-    const prepared = await started();
+    const prepared = await environment.startedSession();
     const { session, repository } = prepared;
     environment.server.tokens.revoke(prepared.label);
     const [older, newer] = [environment.newToken(), environment.newToken()];
     const followUp = { messageId: messageId(), gitToken: older.token };
-    await completed(session, followUp);
+    await session.turn(followUp);
     environment.server.tokens.revoke(older.label);
     const requests = await environment.requestsTo(repository, async () => {
-      await completed(session, { gitToken: newer.token });
+      await session.turn({ gitToken: newer.token });
       const refused = await refusal(session.send(followUp));
       assert.match(refused.message, /already terminal/);
-      await completed(session, { autoCommit: true });
+      await session.turn({ autoCommit: true });
     });
     assert.deepEqual(labelsOf(requests), [newer.label]);
     await assertOrigin(sandbox, prepared, newer.token);
   });
 
   test("tokens with every printable character reach git, cold and warm", async () => {
-    const characters = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index));
-    const cold = environment.newToken(`1${characters.join("")}`);
-    const warm = environment.newToken(`2${characters.reverse().join("")}`);
-    const long = environment.newToken("x".repeat(4096));
+    const [cold, warm, long] = environment.newAwkwardTokens();
     const { session, repository } = await environment.newSession({ gitToken: cold.token });
     const requests = await environment.requestsTo(repository, async () => {
       const { messageId: first } = await session.initiate();
       await session.completed(first);
-      await completed(session, { gitToken: warm.token, autoCommit: true });
-      await completed(session, { gitToken: long.token });
+      await session.turn({ gitToken: warm.token, autoCommit: true });
+      await session.turn({ gitToken: long.token });
     });
     assert.deepEqual(labelsOf(requests), labelsOf(requests.filter((r) => r.status === 200)));
     assert.deepEqual(labelsOf(requests), [cold.label, warm.label, long.label].sort());
@@ -161,7 +145,7 @@ describe("direct mode", () => {
     await session.completed(first);
     const { label, token } = environment.newToken();
     const requests = await environment.requestsTo(repository, () =>
-      completed(session, { gitToken: token, autoCommit: true }),
+      session.turn({ gitToken: token, autoCommit: true }),
     );
     assert.deepEqual(labelsOf(requests), [label]);
     assert.ok((await repository.branches()).includes(`session/${session.id}`));
@@ -169,7 +153,7 @@ describe("direct mode", () => {
 
   test("setup commands and the agent's tools get the session's variables as they are", async () => {
     const value = "it's $(touch variable) `id`\n\"x\\ ";
-    const { session } = await started({
+    const { session } = await environment.startedSession({
       envVars: { SOME_NAME: value },
       setupCommands: ["printf '%s' \"$SOME_NAME\" > variable; pwd > ../where", "test -f variable"],
     });
@@ -181,7 +165,7 @@ describe("direct mode", () => {
 
   test("a prompt of nothing but quotes arrives whole", async () => {
     const prompt = "'".repeat(100_000);
-    const { session } = await started({ prompt });
+    const { session } = await environment.startedSession({ prompt });
     const notes = readFileSync(join(sandbox.workspace(session.id), "NOTES.md"), "utf8");
     assert.ok(notes === `${prompt}\n`);
   });
@@ -220,23 +204,20 @@ describe("direct mode", () => {
   });
 
   test("a token that is refused has the queue wait for a newer one", async () => {
-    const { session, label, repository } = await started();
+    const { session, label, repository } = await environment.startedSession();
     environment.server.tokens.revoke(label);
     const { messageId: waiting } = await session.send({ gitToken: "a-token-that-nobody-knows" });
-    await waitFor(
-      "the session to wait for a credential",
-      async () => (await session.view()).credential?.waitingSince,
-    );
+    await session.waitsForCredential();
     const newer = environment.newToken();
     const requests = await environment.requestsTo(repository, async () => {
-      await completed(session, { gitToken: newer.token });
+      await session.turn({ gitToken: newer.token });
       await session.completed(waiting);
     });
     assert.deepEqual(labelsOf(requests.filter(({ status }) => status === 200)), [newer.label]);
   });
 
   test("a sandbox that does not answer is asked again later", async () => {
-    const { session } = await started();
+    const { session } = await environment.startedSession();
     sandbox.isSilent = true;
     const { messageId: id } = await session.send();
     const { log } = environment.stack.worker;
@@ -248,7 +229,7 @@ describe("direct mode", () => {
   });
 
   test("deleting a session removes everything of it", async () => {
-    const { session } = await started();
+    const { session } = await environment.startedSession();
     await session.client.mutation("deleteSession", { sessionId: session.id });
     await waitFor("the end of its files", () => !existsSync(join(sandbox.root, session.id)));
     await assertQuiet(sandbox);
@@ -277,9 +258,7 @@ describe("direct mode with an agent that takes its time", () => {
   /** A session whose agent works, on a turn that is to be published. */
   async function running(): Promise<PreparedSession & { messageId: string }> {
     agent.open();
-    const prepared = await environment.newSession();
-    const { messageId: first } = await prepared.session.initiate();
-    await prepared.session.completed(first);
+    const prepared = await environment.startedSession();
     agent.shut();
     const { messageId: id } = await prepared.session.send({ autoCommit: true });
     await agent.started(id);
@@ -318,7 +297,7 @@ describe("direct mode with an agent that takes its time", () => {
   /** The session takes, runs and publishes another message. */
   async function assertUsable(prepared: PreparedSession): Promise<void> {
     agent.open();
-    const id = await completed(prepared.session, { autoCommit: true });
+    const id = await prepared.session.turn({ autoCommit: true });
     assert.equal(agent.starts(id), 1);
     const branches = await prepared.repository.branches();
     assert.ok(branches.includes(`session/${prepared.session.id}`));
@@ -368,10 +347,7 @@ describe("direct mode with an agent that takes its time", () => {
     const prepared = await running();
     environment.server.tokens.revoke(prepared.label);
     agent.open();
-    await waitFor(
-      "the session to wait for a credential",
-      async () => (await prepared.session.view()).credential?.waitingSince,
-    );
+    await prepared.session.waitsForCredential();
     const newer = environment.newToken();
     await update(prepared, newer.token);
     await assertPublishedWith(prepared, newer.label);
@@ -380,10 +356,7 @@ describe("direct mode with an agent that takes its time", () => {
   test("a token that is refused when it is pushed replaces nothing, and the next one does", async () => {
     const prepared = await running();
     await update(prepared, "a-token-that-no-server-knows");
-    await waitFor(
-      "the session to wait for a credential",
-      async () => (await prepared.session.view()).credential?.waitingSince,
-    );
+    await prepared.session.waitsForCredential();
     await assertPublishedWith(prepared, prepared.label);
     const newer = environment.newToken();
     const { messageId: next } = await prepared.session.send({ gitToken: newer.token });

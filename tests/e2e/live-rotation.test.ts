@@ -140,10 +140,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     test("a token that is refused when it is pushed replaces nothing, and the next one does", async () => {
       const prepared = await running();
       await update(prepared, "a-token-that-no-server-knows");
-      await waitFor(
-        "the session to wait for a credential",
-        async () => (await prepared.session.view()).credential?.waitingSince,
-      );
+      await prepared.session.waitsForCredential();
       await assertPublishedWith(prepared, prepared.label);
       const newer = environment.newToken();
       const { messageId } = await prepared.session.send({ gitToken: newer.token });

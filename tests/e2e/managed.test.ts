@@ -12,7 +12,7 @@ import { GatedAgent } from "../support/gated-agent.ts";
 import { git } from "../support/git-command.ts";
 import type { GitRepository } from "../support/git-repository.ts";
 import { RecordingProxy } from "../support/recording-proxy.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { objectFiles, textOf } from "../support/stored.ts";
 import { SERVICE_METHODS, TokenService } from "../support/token-service.ts";
 
 const NOT_CONNECTED = "No GitLab integration found. Please connect your GitLab account first.";
@@ -187,9 +187,7 @@ describe("a managed repository on GitLab", () => {
     const { worker, logLines, replies } = environment.stack;
     assert.deepEqual(findInFiles(worker.storage, needles), []);
     for (const file of objectFiles(worker.storage)) {
-      const text = JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
-        cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
-      );
+      const text = textOf(file);
       assert.deepEqual(findInText(file, text, needles), []);
     }
     for (const text of [...logLines, ...replies]) {

@@ -4,7 +4,6 @@
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, test } from "node:test";
 import { refusal } from "../../scripts/support/client.ts";
 import type { Session } from "../../scripts/support/session.ts";
@@ -38,14 +37,8 @@ describe("retention", () => {
 
   /** Changes what a session has stored while nothing runs, and lets retention look at it now. */
   async function change(session: Session, ...statements: string[]): Promise<void> {
-    const { worker } = environment.stack;
-    const file = stored(session);
-    await worker.stop();
-    const database = new DatabaseSync(file);
-    for (const statement of statements) database.exec(statement);
-    database.exec(`UPDATE deadline SET at = ${Date.now()} WHERE kind = 'retention'`);
-    database.close();
-    await worker.start();
+    const now = `UPDATE deadline SET at = ${Date.now()} WHERE kind = 'retention'`;
+    await environment.changeStored(session, [...statements, now]);
   }
 
   test("old events are swept in bounded pieces, and followers get what is left", async () => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { CredentialOutput } from "../../client/index.d.ts";
 import { messageId, refusal } from "../../scripts/support/client.ts";
-import { type FollowUp, Session } from "../../scripts/support/session.ts";
+import { Session } from "../../scripts/support/session.ts";
 import type { OriginCredentials } from "../../scripts/support/stack.ts";
 import { Environment, labelsOf, type PreparedSession } from "../support/environment.ts";
 import { git } from "../support/git-command.ts";
@@ -23,19 +23,6 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     after(async () => {
       await environment?.close();
     });
-
-    async function started(input: Record<string, unknown> = {}): Promise<PreparedSession> {
-      const prepared = await environment.newSession(input);
-      const { messageId: first } = await prepared.session.initiate();
-      await prepared.session.completed(first);
-      return prepared;
-    }
-
-    async function turn(session: Session, followUp: FollowUp = {}): Promise<string> {
-      const { messageId: id } = await session.send(followUp);
-      await session.completed(id);
-      return id;
-    }
 
     async function credentialOf(session: Session): Promise<CredentialOutput> {
       const { credential } = await session.view();
@@ -70,17 +57,17 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     });
 
     test("after a follow-up with a newer token the older one is never seen again", async () => {
-      const prepared = await started();
+      const prepared = await environment.startedSession();
       const { session, repository } = prepared;
       const { label, token } = environment.newToken();
       // The first token stays alive, so that only the session's own choice keeps it out of the log.
       const requests = await environment.requestsTo(repository, async () => {
-        const id = await turn(session, { gitToken: token, autoCommit: true });
+        const id = await session.turn({ gitToken: token, autoCommit: true });
         const { generation, messageId: setBy } = await credentialOf(session);
         assert.equal(generation, 2);
         assert.equal(setBy, id);
-        await turn(session, { autoCommit: true });
-        await turn(session);
+        await session.turn({ autoCommit: true });
+        await session.turn();
       });
       assert.deepEqual(labelsOf(requests), [label]);
       assert.ok(requests.some((record) => record.service === "git-receive-pack"));
@@ -88,11 +75,11 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     });
 
     test("a follow-up works when the older token is dead", async () => {
-      const { session, repository, label: oldLabel } = await started();
+      const { session, repository, label: oldLabel } = await environment.startedSession();
       environment.server.tokens.revoke(oldLabel);
       const { label, token } = environment.newToken();
       const requests = await environment.requestsTo(repository, () =>
-        turn(session, { gitToken: token, autoCommit: true }),
+        session.turn({ gitToken: token, autoCommit: true }),
       );
       assert.deepEqual(labelsOf(requests), [label]);
       const [commit] = await repository.commits(`session/${session.id}`);
@@ -100,26 +87,26 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     });
 
     test("a late retry of a delivered message brings nothing back", async () => {
-      const prepared = await started();
+      const prepared = await environment.startedSession();
       const { session, repository } = prepared;
       const [older, newer] = [environment.newToken(), environment.newToken()];
       const followUp = { messageId: messageId(), gitToken: older.token };
-      await turn(session, followUp);
-      await turn(session, { gitToken: newer.token });
+      await session.turn(followUp);
+      await session.turn({ gitToken: newer.token });
       const before = await credentialOf(session);
       const requests = await environment.requestsTo(repository, async () => {
         const refused = await refusal(session.send(followUp));
         assert.equal(refused.code, "BAD_REQUEST");
         assert.match(refused.message, /already terminal/);
         assert.deepEqual(await credentialOf(session), before);
-        await turn(session, { autoCommit: true });
+        await session.turn({ autoCommit: true });
       });
       assert.deepEqual(labelsOf(requests), [newer.label]);
       await assertOrigin(prepared, newer.token);
     });
 
     test("a retry of a queued message with its older token brings nothing back", async () => {
-      const { session, repository } = await started();
+      const { session, repository } = await environment.startedSession();
       const [older, newer] = [environment.newToken(), environment.newToken()];
       const first = { messageId: messageId(), gitToken: older.token };
       const second = { messageId: messageId(), gitToken: newer.token };
@@ -138,21 +125,21 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     });
 
     test("an empty gitToken and a githubToken change nothing", async () => {
-      const { session, repository, label } = await started();
+      const { session, repository, label } = await environment.startedSession();
       const other = environment.newToken();
       const before = await credentialOf(session);
       const requests = await environment.requestsTo(repository, async () => {
-        await turn(session, { gitToken: "", autoCommit: true });
-        await turn(session, { githubToken: other.token, autoCommit: true });
+        await session.turn({ gitToken: "", autoCommit: true });
+        await session.turn({ githubToken: other.token, autoCommit: true });
       });
       assert.deepEqual(await credentialOf(session), before);
       assert.deepEqual(labelsOf(requests), [label]);
     });
 
     test("an equal token moves the owner and not the generation", async () => {
-      const { session, token } = await started();
+      const { session, token } = await environment.startedSession();
       const before = await credentialOf(session);
-      const id = await turn(session, { gitToken: token });
+      const id = await session.turn({ gitToken: token });
       const after = await credentialOf(session);
       assert.equal(after.generation, before.generation);
       assert.equal(after.fingerprint, before.fingerprint);
@@ -160,7 +147,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
     });
 
     test("updateSession rotates without a message", async () => {
-      const prepared = await started();
+      const prepared = await environment.startedSession();
       const { session, repository } = prepared;
       const { label, token } = environment.newToken();
       const updated = await session.client.mutation("updateSession", {
@@ -171,22 +158,19 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       const { generation, messageId: setBy } = await credentialOf(session);
       assert.equal(generation, 2);
       assert.equal(setBy, undefined);
-      const requests = await environment.requestsTo(repository, () => turn(session));
+      const requests = await environment.requestsTo(repository, () => session.turn());
       assert.deepEqual(labelsOf(requests), [label]);
       await assertOrigin(prepared, token);
     });
 
     test("tokens with every printable character reach git, cold and warm", async () => {
-      const characters = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index));
-      const cold = environment.newToken(`1${characters.join("")}`);
-      const warm = environment.newToken(`2${characters.reverse().join("")}`);
-      const long = environment.newToken("x".repeat(4096));
+      const [cold, warm, long] = environment.newAwkwardTokens();
       const { session, repository } = await environment.newSession({ gitToken: cold.token });
       const requests = await environment.requestsTo(repository, async () => {
         const { messageId: first } = await session.initiate();
         await session.completed(first);
-        await turn(session, { gitToken: warm.token, autoCommit: true });
-        await turn(session, { gitToken: long.token });
+        await session.turn({ gitToken: warm.token, autoCommit: true });
+        await session.turn({ gitToken: long.token });
       });
       assert.deepEqual(labelsOf(requests), labelsOf(requests.filter((r) => r.status === 200)));
       assert.deepEqual(labelsOf(requests), [cold.label, warm.label, long.label].sort());
@@ -201,7 +185,7 @@ for (const originCredentials of ["helper", "url"] satisfies OriginCredentials[])
       assert.equal((await session.view()).credential, undefined);
       const { label, token } = environment.newToken();
       const requests = await environment.requestsTo(repository, () =>
-        turn(session, { gitToken: token, autoCommit: true }),
+        session.turn({ gitToken: token, autoCommit: true }),
       );
       assert.deepEqual(labelsOf(requests), [label]);
       assert.ok((await repository.branches()).includes(`session/${session.id}`));

@@ -1,13 +1,11 @@
 // Rows that cannot be read, as a defect or a rollback may leave them: they cost what they say, and nothing else.
 
 import assert from "node:assert/strict";
-import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, test } from "node:test";
-import { messageId } from "../../scripts/support/client.ts";
 import type { Session } from "../../scripts/support/session.ts";
 import { waitFor } from "../../scripts/support/wait.ts";
 import { Environment } from "../support/environment.ts";
-import { objectFiles, rowsOf } from "../support/stored.ts";
+import { fileOf, isForgotten, rowsOf } from "../support/stored.ts";
 import { StreamClient } from "../support/stream.ts";
 
 describe("rows that cannot be read", () => {
@@ -21,39 +19,20 @@ describe("rows that cannot be read", () => {
     await environment?.close();
   });
 
-  /** The SQLite file of a session's object. */
-  function fileOf(session: Session): string | undefined {
-    return objectFiles(environment.stack.worker.storage).find((file) =>
-      JSON.stringify(rowsOf(file).session ?? []).includes(session.id),
-    );
-  }
+  const stored = (session: Session): string => fileOf(environment.stack.worker.storage, session.id);
 
   /** A session that has done a turn, and whose stored rows are then changed while nobody has them open. */
   async function damaged(statement: string, userId = environment.newUser()): Promise<Session> {
-    const { session } = await environment.newSession({}, environment.stack.client(userId));
-    const { messageId: first } = await session.initiate();
-    await session.completed(first);
-    const file = fileOf(session) ?? assert.fail("the session has no file");
-    await environment.stack.worker.stop();
-    const database = new DatabaseSync(file);
-    database.exec(statement);
-    assert.ok(Number(database.prepare("SELECT changes() AS count").get()?.count) > 0);
-    database.close();
-    await environment.stack.worker.start();
+    const client = environment.stack.client(userId);
+    const { session } = await environment.startedSession({}, client);
+    assert.ok((await environment.changeStored(session, [statement])) > 0);
     return session;
   }
 
   async function remove(session: Session): Promise<void> {
-    const file = fileOf(session) ?? assert.fail("the session has no file");
+    const { storage } = environment.stack.worker;
     await session.client.mutation("deleteSession", { sessionId: session.id });
-    await waitFor("the removal of what is stored", () => {
-      try {
-        return Object.keys(rowsOf(file)).length === 0;
-      } catch {
-        // It is being removed.
-        return false;
-      }
-    });
+    await waitFor("the removal of what is stored", () => isForgotten(storage, session.id));
   }
 
   const rows = [
@@ -75,9 +54,8 @@ describe("rows that cannot be read", () => {
   for (const [what, statement] of rows) {
     test(`${what}: the next message is delivered, and the session can be deleted`, async () => {
       const session = await damaged(statement);
-      const { messageId: second } = await session.send({ messageId: messageId() });
-      await session.completed(second);
-      const callbacks = () => rowsOf(fileOf(session) ?? assert.fail()).callback ?? [];
+      await session.turn();
+      const callbacks = () => rowsOf(stored(session)).callback ?? [];
       await waitFor("the end of a batch that nobody can report", () => callbacks().length === 0);
       await remove(session);
     });
@@ -92,14 +70,14 @@ describe("rows that cannot be read", () => {
     assert.equal(ids[0], 1);
     assert.ok(ids.length > 2 && !ids.includes(2), `${ids}`);
     assert.deepEqual(follower.errors, []);
-    const { messageId: second } = await session.send({ messageId: messageId() });
+    const { messageId: second } = await session.send();
     await follower.ended(second);
     await follower.close();
   });
 
   test("the credential: the session can still be deleted", async () => {
     const session = await damaged("UPDATE credential SET pointer_message_id = 'damaged'");
-    await assert.rejects(session.send({ messageId: messageId() }));
+    await assert.rejects(session.send());
     await remove(session);
   });
 });

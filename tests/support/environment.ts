@@ -5,6 +5,13 @@ import { Session } from "../../scripts/support/session.ts";
 import { type Stack, type StackOptions, startStack } from "../../scripts/support/stack.ts";
 import type { GitRepository, RepositoryOptions } from "./git-repository.ts";
 import { type GitServer, type RequestRecord, startGitServer } from "./git-server.ts";
+import { changeRows, fileOf } from "./stored.ts";
+
+/** A token, and the label that it has in the git server's log. */
+export interface IssuedToken {
+  label: string;
+  token: string;
+}
 
 /** A session of a test, with the repository and the token that it began with. */
 export interface PreparedSession {
@@ -43,6 +50,32 @@ export class Environment {
     await this.server.close();
   }
 
+  /** Changes what a session has stored while nothing runs. Returns how many rows the last statement changed. */
+  async changeStored(session: Session, statements: readonly string[]): Promise<number> {
+    const { worker } = this.stack;
+    const file = fileOf(worker.storage, session.id);
+    await worker.stop();
+    const changed = changeRows(file, statements);
+    await worker.start();
+    return changed;
+  }
+
+  /** Prepares a session as {@link newSession} does, and has its first turn done. */
+  async startedSession(...args: Parameters<Environment["newSession"]>): Promise<PreparedSession> {
+    const prepared = await this.newSession(...args);
+    const { messageId } = await prepared.session.initiate();
+    await prepared.session.completed(messageId);
+    return prepared;
+  }
+
+  /** Tokens that git and shells could misread: two with every printable character, and the longest that is allowed. */
+  newAwkwardTokens(): [IssuedToken, IssuedToken, IssuedToken] {
+    const characters = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index));
+    const first = this.newToken(`1${characters.join("")}`);
+    const second = this.newToken(`2${characters.reverse().join("")}`);
+    return [first, second, this.newToken("x".repeat(4096))];
+  }
+
   /** A user that no other test has. */
   newUser(): string {
     this.#names += 1;
@@ -56,7 +89,7 @@ export class Environment {
   }
 
   /** Issues a token under a label that no other test has. */
-  newToken(value?: string): { label: string; token: string } {
+  newToken(value?: string): IssuedToken {
     this.#names += 1;
     const label = `token ${this.#names}`;
     const token = this.server.tokens.issue(label, value === undefined ? {} : { value });

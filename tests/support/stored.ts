@@ -36,6 +36,24 @@ export function rowsOf(file: string): Record<string, unknown[]> {
   }
 }
 
+/** Everything of an object as one text; what is stored as bytes stands there as such. */
+export function textOf(file: string): string {
+  return JSON.stringify(rowsOf(file), (_key, cell: unknown) =>
+    cell instanceof Uint8Array ? Buffer.from(cell).toString("latin1") : cell,
+  );
+}
+
+/** Changes what an object has stored. Nobody else may have it open. Returns how many rows the last statement changed. */
+export function changeRows(file: string, statements: readonly string[]): number {
+  const database = new DatabaseSync(file);
+  try {
+    for (const statement of statements) database.exec(statement);
+    return Number(database.prepare("SELECT changes() AS count").get()?.count);
+  } finally {
+    database.close();
+  }
+}
+
 /** The file of the session's object. */
 export function fileOf(storage: string, sessionId: string): string {
   const files = objectFiles(storage);
