@@ -323,11 +323,16 @@ impl Rotation<'_> {
             message_id: self.bearer.message_id(),
             stamp: self.stamp,
         };
+        let ring = ingredients.ring;
+        let fingerprint = ring.fingerprint(self.token);
         if let Some(stored) = stored {
-            let same = ingredients
-                .ring
-                .open(SecretKind::GitToken, context, &stored.sealed)
-                .is_ok_and(|current| current.expose() == self.token.expose());
+            // Fingerprints under one key that differ tell it without opening what is sealed.
+            let may_be_same =
+                !ring.is_under_first_key(&stored.sealed) || stored.fingerprint == fingerprint;
+            let same = may_be_same
+                && ring
+                    .open(SecretKind::GitToken, context, &stored.sealed)
+                    .is_ok_and(|current| current.expose() == self.token.expose());
             if same {
                 return Ok(CredentialRecord {
                     pointer,
@@ -335,8 +340,7 @@ impl Rotation<'_> {
                 });
             }
         }
-        let sealed = ingredients
-            .ring
+        let sealed = ring
             .seal(
                 SecretKind::GitToken,
                 context,
@@ -350,7 +354,7 @@ impl Rotation<'_> {
                 .next(),
             updated_at: now,
             sealed,
-            fingerprint: ingredients.ring.fingerprint(self.token),
+            fingerprint,
             pointer,
             skips: stored.map_or(0, |stored| stored.skips),
         })

@@ -222,6 +222,13 @@ impl KeyRing {
             .map_err(|_| SealingError::Damaged)
     }
 
+    /// Whether a secret was sealed under the first key, as its fingerprint was then.
+    #[must_use]
+    pub fn is_under_first_key(&self, sealed: &Sealed) -> bool {
+        let id = sealed.0.split_once('.').map(|(id, _)| id);
+        id == Some(self.first.id.as_str())
+    }
+
     /// The first eight hex digits of the token's HMAC-SHA-256 under the first key.
     #[must_use]
     pub fn fingerprint(&self, token: &Secret) -> String {
