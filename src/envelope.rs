@@ -39,6 +39,10 @@ pub struct Envelope<'a> {
     /// The ids of a session to be made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub new_session: Option<NewSessionIds>,
+    /// The fault that an end-to-end test asks for.
+    #[cfg(feature = "test-faults")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<String>,
 }
 
 /// Ids that the Worker made for a new session.

@@ -1,7 +1,7 @@
 // Our Worker with counters around its object's storage. `POST /trpc/counters` tells and resets those of a session.
 
 import type { ObjectNamespace } from "./platform.ts";
-import Entrypoint, { CloudAgentSession as Session } from "./worker-under-test.js";
+import worker, { CloudAgentSession as Session } from "./worker-under-test.js";
 
 /** What an object asked of its storage. */
 export interface Counters {
@@ -43,14 +43,14 @@ function none(): Counters {
   };
 }
 
-export default class extends Entrypoint {
-  override async fetch(request: Request): Promise<Response> {
-    if (!request.url.endsWith("/trpc/counters")) return await super.fetch(request);
+export default {
+  async fetch(request: Request, env: { SESSIONS: ObjectNamespace }): Promise<Response> {
+    if (!request.url.endsWith("/trpc/counters")) return await worker.fetch(request, env);
     const { objectName } = (await request.json()) as { objectName: string };
-    const { SESSIONS } = this.env as { SESSIONS: ObjectNamespace };
+    const { SESSIONS } = env;
     return await SESSIONS.getByName(objectName).fetch(new Request("https://session/counters"));
-  }
-}
+  },
+};
 
 /** Our object over storage that counts. */
 export class CloudAgentSession {

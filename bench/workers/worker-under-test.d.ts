@@ -1,9 +1,7 @@
 // The built Worker, as the bench's counting one wraps it.
 
-export default class {
-  readonly env: unknown;
-  fetch(request: Request): Promise<Response>;
-}
+declare const worker: { fetch(request: Request, env: unknown): Promise<Response> };
+export default worker;
 
 export class CloudAgentSession {
   constructor(state: unknown, env: unknown);

@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use cloud_agent_wire::{Attachments, MessageId, Secret, Timestamp};
+use cloud_agent_wire::{Attachments, MessageId, Secret};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
-use worker::{Env, Headers, Method, Request, RequestInit, Result};
+use worker::{Env, Result};
 
 use crate::auth::{UserId, authenticate, bearer_token, check_internal_key};
 use crate::config::Config;
@@ -22,6 +22,7 @@ use crate::trpc::{Access, CallError, Data, ErrorKey, Procedure};
 use super::bucket::{self, Bucket};
 use super::config::config;
 use super::platform::{self, now, random};
+use super::request::{Head, Header};
 
 /// How often an object is asked before the request fails.
 const TRIES_MAX: u32 = 3;
@@ -43,22 +44,16 @@ pub fn health() -> HealthOutput {
 /// Who calls, and with what.
 pub struct Caller<'a> {
     env: &'a Env,
-    headers: &'a Headers,
-    received_at: Timestamp,
-    #[cfg(feature = "test-faults")]
-    fault: Option<String>,
+    head: &'a Head,
     /// The user, once a call has needed one.
     user: OnceCell<std::result::Result<UserId, CallError>>,
 }
 
 impl<'a> Caller<'a> {
-    pub fn new(env: &'a Env, headers: &'a Headers, received_at: Timestamp) -> Self {
+    pub fn new(env: &'a Env, head: &'a Head) -> Self {
         Self {
             env,
-            headers,
-            received_at,
-            #[cfg(feature = "test-faults")]
-            fault: headers.get(super::faults::HEADER).ok().flatten(),
+            head,
             user: OnceCell::new(),
         }
     }
@@ -86,8 +81,8 @@ impl Caller<'_> {
         let config = self.config()?;
         let user = self.user(&config)?;
         if procedure.access() == Access::Internal {
-            let key = self.header("x-internal-api-key")?;
-            check_internal_key(key.as_deref(), Some(&config.internal_secret))?;
+            let key = self.head.header(Header::InternalApiKey);
+            check_internal_key(key, Some(&config.internal_secret))?;
         }
         let mut command = self.command(procedure, invocation.input.as_deref(), user, &config)?;
         if let Some((files, in_images)) = command.files.take() {
@@ -122,19 +117,18 @@ impl Caller<'_> {
             .map_err(|_| CallError::internal())
     }
 
-    fn header(&self, name: &str) -> CallResult<Option<String>> {
-        self.headers.get(name).map_err(|_| CallError::internal())
-    }
-
     /// The user.
     ///
     /// # Errors
     /// Why the bearer token is not accepted.
     pub fn user(&self, config: &Rc<Config>) -> CallResult<UserId> {
         let authenticated = || {
-            let header = self.header("authorization")?;
-            let token = bearer_token(header.as_deref())?;
-            Ok(authenticate(token, &config.auth_secret, self.received_at)?)
+            let token = bearer_token(self.head.header(Header::Authorization))?;
+            Ok(authenticate(
+                token,
+                &config.auth_secret,
+                self.head.received_at,
+            )?)
         };
         self.user.get_or_init(authenticated).clone()
     }
@@ -154,8 +148,8 @@ impl Caller<'_> {
                 let session = decode::<input::PrepareSession>(input, &config.allowed_hosts)?;
                 files = session.turn.attachments().cloned();
                 files_in_images = session.files_in_images;
-                let header = self.header("authorization")?;
-                let ids = new_session_ids(bearer_token(header.as_deref())?)?;
+                let bearer = bearer_token(self.head.header(Header::Authorization))?;
+                let ids = new_session_ids(bearer)?;
                 message_id = Some(new_message_id()?);
                 let session_id = ids.session_id.clone();
                 new_session = Some(ids);
@@ -201,11 +195,13 @@ impl Caller<'_> {
             v: VERSION,
             input,
             user_id,
-            received_at: self.received_at,
+            received_at: self.head.received_at,
             attempt: 1,
             message_id,
             attachment_fault: None,
             new_session,
+            #[cfg(feature = "test-faults")]
+            fault: self.head.header(Header::TestFault).map(str::to_owned),
         };
         Ok(Command {
             object_name,
@@ -242,21 +238,8 @@ impl Caller<'_> {
 
     async fn ask_once(&self, name: &str, command: &Command<'_>) -> Result<CallResult<Data>> {
         let body = serde_json::to_string(&command.envelope)?;
-        let mut init = RequestInit::new();
-        init.with_method(Method::Post)
-            .with_body(Some(JsValue::from_str(&body)));
-        #[cfg(feature = "test-faults")]
-        if let Some(fault) = &self.fault {
-            init.headers.set(super::faults::HEADER, fault)?;
-        }
-        let request = Request::new_with_init(&format!("https://session/{name}"), &init)?;
-        let stub = self
-            .env
-            .durable_object("SESSIONS")?
-            .get_by_name(&command.object_name)?;
-        let mut response = stub.fetch_with_request(request).await?;
-        let text = response.text().await?;
-        if response.status_code() == 200 {
+        let (status, text) = platform::ask(self.env, &command.object_name, name, &body).await?;
+        if status == 200 {
             return Ok(Ok(Data::from_json_text(text)));
         }
         Ok(Err(

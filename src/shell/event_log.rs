@@ -16,7 +16,7 @@ use crate::stream::ticket::Ticket;
 use crate::telemetry::LogEvent;
 
 use super::records::{MESSAGES, head};
-use super::rows::{Row, failed, integer, one, row, run, text};
+use super::rows::{self, Row, Value, integer, one, text};
 use super::store::SqlStore;
 use super::write;
 
@@ -60,18 +60,15 @@ impl SqlStore {
         cursor: u64,
     ) -> Result<impl Iterator<Item = Result<StoredEvent, StoreError>>, StoreError> {
         let query = "SELECT id, kind, message_id, payload, at FROM event WHERE id > ? ORDER BY id";
-        let rows = self
-            .sql()
-            .exec(query, vec![integer(cursor)])
-            .map_err(|error| failed(&error))?;
-        let events = rows.raw().map(|values| StoredEvent::read(row(values)?));
+        let events = rows::cursor(self.sql(), query, vec![integer(cursor)])?
+            .map(|row| StoredEvent::read(row?));
         // What cannot be read is passed over: it must not hide the others.
         Ok(events.filter(|event| !matches!(event, Err(StoreError::Unreadable(_)))))
     }
 
     /// The id of the newest stored event.
     pub fn latest_event_id(&self) -> Result<Option<u64>, StoreError> {
-        let newest = one(self.sql(), "SELECT MAX(id) FROM event", vec![])?;
+        let newest = one(self.sql(), "SELECT MAX(id) FROM event", &[])?;
         let id = newest
             .map(|mut row| row.optional_integer(TABLE))
             .transpose()?;
@@ -95,13 +92,10 @@ impl SqlStore {
     /// Messages that ended without having been started and still matter, newest first.
     fn never_started(&self) -> Result<Vec<MessageRecord>, StoreError> {
         let query = format!("{MESSAGES} ORDER BY position DESC");
-        let rows = self
-            .sql()
-            .exec(&query, vec![])
-            .map_err(|error| failed(&error))?;
-        let messages = rows.raw().filter_map(|values| {
+        let rows = rows::cursor(self.sql(), &query, vec![])?;
+        let messages = rows.filter_map(|row| {
             // What cannot be read is passed over: it must not hide the others.
-            match row(values).and_then(head) {
+            match row.and_then(head) {
                 Ok(Head::Message(message)) => Some(*message),
                 Ok(Head::Unreadable { .. }) | Err(_) => None,
             }
@@ -116,7 +110,8 @@ impl SqlStore {
         if !matches!(self.live_record(), Ok(Some(_))) {
             return;
         }
-        let noted = write::apply(self.sql(), &Write::PutDeadline(DeadlineKind::Replay, at));
+        let noted = write::statements(&[Write::PutDeadline(DeadlineKind::Replay, at)])
+            .and_then(|statements| self.write(&statements));
         match noted.and_then(|()| self.deadlines()) {
             Ok(deadlines) => self.arm(&deadlines),
             Err(error) => self.log(&LogEvent::Fault {
@@ -131,30 +126,31 @@ impl SqlStore {
     /// # Errors
     /// It has opened one before, or so many were used within a minute that it cannot be remembered.
     pub fn use_ticket(&self, ticket: &Ticket, now: Timestamp) -> Result<(), StreamError> {
-        let count = |query: &str, values| -> Result<u64, StoreError> {
-            one(self.sql(), query, values)?.map_or(Ok(0), |mut row| row.integer("ticket"))
+        let count = |query: &str, value: Value| -> Result<u64, StoreError> {
+            one(self.sql(), query, &[value])?.map_or(Ok(0), |mut row| row.integer("ticket"))
         };
         let used = || -> Result<Option<StreamError>, StoreError> {
             let used = "SELECT COUNT(*) FROM ticket WHERE nonce = ?";
-            if count(used, vec![text(&ticket.nonce)])? > 0 {
+            if count(used, text(&ticket.nonce))? > 0 {
                 return Ok(Some(StreamError::UsedTicket));
             }
             let unexpired = "SELECT COUNT(*) FROM ticket WHERE expires_at > ?";
-            let unexpired = count(unexpired, vec![integer(now.as_millis())])?;
+            let unexpired = count(unexpired, integer(now.as_millis()))?;
             Ok((unexpired >= USED_TICKETS_MAX).then_some(StreamError::TooManySockets))
         };
         if let Some(refusal) = used().map_err(|_| StreamError::Internal)? {
             return Err(refusal);
         }
-        self.transaction(|| {
-            let expired = "DELETE FROM ticket WHERE expires_at <= ?";
-            run(self.sql(), expired, vec![integer(now.as_millis())])?;
-            run(
-                self.sql(),
+        self.write(&[
+            (
+                "DELETE FROM ticket WHERE expires_at <= ?",
+                vec![integer(now.as_millis())],
+            ),
+            (
                 "INSERT INTO ticket (nonce, expires_at) VALUES (?, ?)",
                 vec![text(&ticket.nonce), integer(ticket.expires_at.as_millis())],
-            )
-        })
+            ),
+        ])
         .map_err(|_| StreamError::Internal)
     }
 }

@@ -11,7 +11,7 @@ use crate::session::record::{CallbackTargetId, SessionRecord};
 use crate::session::sealing::Sealed;
 
 use super::platform;
-use super::rows::{failed, integer, one, row, text};
+use super::rows::{cursor, integer, one, text};
 use super::store::SqlStore;
 
 /// Most parts of an answer that are looked at.
@@ -27,7 +27,7 @@ impl SqlStore {
             return Ok(None);
         };
         let query = "SELECT created_at, state FROM message WHERE message_id = ?";
-        let message = one(self.sql(), query, vec![text(message_id.as_str())])?
+        let message = one(self.sql(), query, &[text(message_id.as_str())])?
             .map(|mut row| {
                 let created_at = row.time("message")?;
                 let state = row.json("message")?;
@@ -51,7 +51,7 @@ impl SqlStore {
             return Ok(None);
         };
         let query = "SELECT sealed FROM callback_target WHERE id = ?";
-        let Some(mut row) = one(self.sql(), query, vec![integer(id.0)])? else {
+        let Some(mut row) = one(self.sql(), query, &[integer(id.0)])? else {
             return Ok(None);
         };
         let sealed = Sealed::from_stored(row.text("callback_target")?);
@@ -70,14 +70,9 @@ impl SqlStore {
         let (from, to) = kilocode::parts_of(assistant);
         // The newest version of a part that was finished earlier has the lower id.
         let query = "SELECT payload FROM event WHERE entity >= ? AND entity < ? ORDER BY id";
-        let rows = self
-            .sql()
-            .exec(query, vec![text(&from), text(&to)])
-            .map_err(|error| failed(&error))?;
         // Parts are large: each is read when the one before was looked at and is gone.
-        let parts = rows
-            .raw()
-            .map(|values| row(values)?.text("event"))
+        let parts = cursor(self.sql(), query, vec![text(&from), text(&to)])?
+            .map(|row| row?.text("event"))
             .take(ANSWER_PARTS_MAX);
         kilocode::answer_text(parts)
     }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 
 use cloud_agent_wire::Timestamp;
-use worker::Request;
 
 use crate::limits::SOCKET_MILLIS_MAX;
 use crate::session::error::StoreError;
@@ -28,9 +27,9 @@ thread_local! {
     static ARMED: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
-/// Arms the fault that the request asks for, or none.
-pub fn arm(request: &Request) -> worker::Result<()> {
-    let fault = match request.headers().get(HEADER)?.as_deref() {
+/// Arms the fault that a request asks for, or none.
+pub fn arm(name: Option<&str>) {
+    let fault = match name {
         Some("panic-before-persist") => Some(Fault::PanicBeforePersist),
         Some("fail-persist") => Some(Fault::FailPersist),
         Some("panic-in-replay") => Some(Fault::PanicInReplay),
@@ -38,7 +37,6 @@ pub fn arm(request: &Request) -> worker::Result<()> {
         _ => None,
     };
     ARMED.set(fault);
-    Ok(())
 }
 
 /// Strikes when a step is about to persist a message.

@@ -1,7 +1,6 @@
 //! The effects: everything that talks to the platform, and nothing that decides.
 
 mod answering;
-mod bodies;
 mod bucket;
 mod callbacks;
 mod caller;
@@ -21,6 +20,7 @@ mod object;
 mod owed;
 mod platform;
 mod records;
+mod request;
 mod rows;
 mod runtime;
 mod sandbox;

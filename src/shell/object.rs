@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cloud_agent_wire::Timestamp;
+use js_sys::Promise;
+use wasm_bindgen::prelude::*;
 use worker::{
-    DurableObject, Env, Method, Request, Response, Result, State, WebSocket,
-    WebSocketIncomingMessage, durable_object,
+    DurableObject, Env, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    durable_object,
 };
 
 use crate::config::Config;
@@ -24,7 +26,7 @@ use super::callbacks::Sender;
 use super::config::config;
 use super::delivery::Delivery;
 use super::host::Host;
-use super::platform::now;
+use super::platform::{self, now};
 use super::runtime::{RuntimeClient, Transport};
 use super::sandbox::{GivenSecrets, SandboxClient};
 use super::sockets;
@@ -73,22 +75,11 @@ impl DurableObject for CloudAgentSession {
         object
     }
 
-    async fn fetch(&self, mut request: Request) -> Result<Response> {
+    /// Opens a socket. What else a Worker asks for comes to [`CloudAgentSession::answer`].
+    async fn fetch(&self, request: Request) -> Result<Response> {
         #[cfg(feature = "test-faults")]
-        super::faults::arm(&request)?;
-        let name = request.path();
-        if name == sockets::OBJECT_PATH {
-            return self.open_socket(&request);
-        }
-        let body = request.text().await?;
-        let answer = self.answer(&request.method(), name.trim_start_matches('/'), &body);
-        if let Ok(store) = self.store() {
-            store.settle_alarm().await?;
-        }
-        match answer {
-            Ok(json) => Response::ok(json),
-            Err(error) => Ok(Response::from_json(&error)?.with_status(error.key.http_status())),
-        }
+        super::faults::arm(request.headers().get(super::faults::HEADER)?.as_deref());
+        self.open_socket(&request)
     }
 
     /// What clients send is not looked at.
@@ -131,6 +122,27 @@ impl DurableObject for CloudAgentSession {
     }
 }
 
+#[wasm_bindgen]
+impl CloudAgentSession {
+    /// Answers a command, whose name is the last part of the URL.
+    ///
+    /// Everything happens before this returns, so nothing can come between. What is returned is the response, once the
+    /// platform has taken the alarm's write.
+    pub fn answer(&self, url: &str, body: &str) -> Promise {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        let (text, status) = match self.answer_command(name, body) {
+            Ok(json) => (json, 200),
+            Err(error) => {
+                let status = error.key.http_status();
+                // A key and texts always serialize.
+                (serde_json::to_string(&error).unwrap_or_default(), status)
+            }
+        };
+        let armed = self.store().ok().and_then(|store| store.take_armed());
+        platform::answer_when_armed(&text, status, armed)
+    }
+}
+
 impl CloudAgentSession {
     /// The storage, opened by the first who needs it. Opening repairs what the last incarnation left behind.
     fn store(&self) -> std::result::Result<Rc<SqlStore>, StoreError> {
@@ -161,13 +173,7 @@ impl CloudAgentSession {
         }
     }
 
-    /// Everything of a request after its body came: one synchronous section, so nothing can come between.
-    fn answer(
-        &self,
-        method: &Method,
-        name: &str,
-        body: &str,
-    ) -> std::result::Result<String, CallError> {
+    fn answer_command(&self, name: &str, body: &str) -> std::result::Result<String, CallError> {
         let config = config(&self.env)
             .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))?;
         let store = self.store().map_err(|error| {
@@ -178,13 +184,14 @@ impl CloudAgentSession {
             .ok()
             .filter(|envelope| envelope.v == VERSION)
             .ok_or_else(|| CallError::new(ErrorKey::BadRequest, "Unknown command version"))?;
+        #[cfg(feature = "test-faults")]
+        super::faults::arm(envelope.fault.as_deref());
         let answering = Answering {
             store: &store,
             config: &config,
             envelope: &envelope,
         };
         match name {
-            _ if *method != Method::Post => answering.answer(None),
             sockets::TICKET_COMMAND => answering.issue_ticket(),
             name => answering.answer(Procedure::from_name(name)),
         }

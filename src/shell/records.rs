@@ -5,6 +5,7 @@ use cloud_agent_wire::{Generation, MessageId, Timestamp};
 use crate::session::admission::KnownMessage;
 use crate::session::callback::{Callback, CallbackState};
 use crate::session::credential::{CredentialRecord, Marker, Pointer};
+use crate::session::deadline::{DeadlineKind, Deadlines};
 use crate::session::error::StoreError;
 use crate::session::message::{MessageRecord, MessageState, Phase, QueuePosition};
 use crate::session::record::CallbackTargetId;
@@ -26,7 +27,8 @@ const CREDENTIAL_COLUMNS_COUNT: usize = 7;
 pub fn credential(row: &mut Row) -> Result<Option<CredentialRecord>, StoreError> {
     const TABLE: &str = "credential";
     let Some(generation) = row.optional_integer(TABLE)? else {
-        row.skip(CREDENTIAL_COLUMNS_COUNT - 1);
+        // A generation that is no number shows as NULL, and must not count as none.
+        row.nulls(CREDENTIAL_COLUMNS_COUNT - 1, TABLE)?;
         return Ok(None);
     };
     Ok(Some(CredentialRecord {
@@ -70,6 +72,30 @@ pub fn known_message(row: &mut Row) -> Result<Option<KnownMessage>, StoreError> 
         intent: row.json(TABLE).ok(),
         phase: state.phase(),
     }))
+}
+
+/// Reads the phases of the messages that have not ended: how many of them are not with the agent, and whether any is
+/// being delivered.
+pub fn open_phases(row: &mut Row) -> Result<(usize, bool), StoreError> {
+    let phases = row.optional_text("message")?.unwrap_or_default();
+    let others = |phase: Phase| {
+        let phases = phases.split(',').filter(|stored| !stored.is_empty());
+        phases.filter(|stored| *stored != phase.as_str()).count()
+    };
+    Ok((others(Phase::Accepted), others(Phase::Queued) > 0))
+}
+
+/// Reads kinds and moments.
+pub fn deadlines(rows: impl Iterator<Item = Row>) -> Result<Deadlines, StoreError> {
+    const TABLE: &str = "deadline";
+    let mut deadlines = Deadlines::default();
+    for mut row in rows {
+        // A kind that this version does not know belongs to a later one; it is none of ours.
+        if let Some(kind) = DeadlineKind::from_stored(&row.text(TABLE)?) {
+            deadlines.set(kind, Some(row.time(TABLE)?));
+        }
+    }
+    Ok(deadlines)
 }
 
 /// Reads a message's row; what cannot be read is named, so that it can be set aside.

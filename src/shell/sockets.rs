@@ -1,7 +1,7 @@
 //! The way to a session's stream: tickets over HTTP, and the upgrade to a WebSocket.
 
 use cloud_agent_wire::Timestamp;
-use worker::{Env, Headers, Method, Request, RequestInit, Response, Result, Url, WebSocket};
+use worker::{Env, Headers, Request, RequestInit, Response, Result, WebSocket};
 
 use crate::config::Config;
 use crate::session::engine::Store;
@@ -12,10 +12,11 @@ use crate::stream::ticket::{self, Ticket};
 
 use super::config::config;
 use super::platform::now;
+use super::request::{Head, Header};
 use super::store::SqlStore;
 
 /// Where an object is asked for a socket.
-pub const OBJECT_PATH: &str = "/stream";
+const OBJECT_PATH: &str = "/stream";
 /// What an object is asked for a ticket as.
 pub const TICKET_COMMAND: &str = "issueTicket";
 
@@ -23,35 +24,34 @@ pub const TICKET_COMMAND: &str = "issueTicket";
 ///
 /// # Errors
 /// The platform's.
-pub async fn follow(request: &Request, url: &Url, env: &Env) -> Result<Response> {
-    match follow_checked(request, url, env).await {
+pub async fn follow(head: &Head, env: &Env) -> Result<Response> {
+    match follow_checked(head, env).await {
         Ok(response) => response,
         Err(error) => refuse(error),
     }
 }
 
 async fn follow_checked(
-    request: &Request,
-    url: &Url,
+    head: &Head,
     env: &Env,
 ) -> std::result::Result<Result<Response>, StreamError> {
-    let header = |name| request.headers().get(name).ok().flatten();
-    let is_upgrade = header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
-    if request.method() != Method::Get || !is_upgrade {
+    let upgrade = head.header(Header::Upgrade);
+    let is_upgrade = upgrade.is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+    if head.method != "GET" || !is_upgrade {
         return Err(StreamError::NotAnUpgrade);
     }
-    let query = url.query().unwrap_or_default();
+    let query = &head.query;
     let config = config(env).map_err(|_| StreamError::Internal)?;
     let (wanted, ticket) = checked(query, &config)?;
-    if !config.allowed_origins.allows(header("origin").as_deref()) {
+    if !config.allowed_origins.allows(head.header(Header::Origin)) {
         return Err(StreamError::ForbiddenOrigin);
     }
     // The object checks the ticket again: it alone knows whether it was used.
     let object = ticket.user_id.object_name(&wanted.session_id);
     let headers = Headers::new();
     #[cfg(feature = "test-faults")]
-    if let Some(fault) = header(super::faults::HEADER) {
-        let _ = headers.set(super::faults::HEADER, &fault);
+    if let Some(fault) = head.header(Header::TestFault) {
+        let _ = headers.set(super::faults::HEADER, fault);
     }
     Ok(ask_object(&object, query, headers, env).await)
 }

@@ -5,12 +5,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use cloud_agent_wire::{EventSequence, Generation, MessageId, SessionId, Timestamp};
 use js_sys::Promise;
 use js_sys::futures::JsFuture;
-use worker::{SqlStorage, SqlStorageValue, State, Storage};
+use worker::{SqlStorage, State, Storage};
 
 use crate::session::admission::AdmissionView;
 use crate::session::callback::{BatchId, Callback, CallbackView};
 use crate::session::credential::CredentialRecord;
-use crate::session::deadline::{DeadlineKind, Deadlines};
+use crate::session::deadline::Deadlines;
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
@@ -23,10 +23,11 @@ use crate::telemetry::LogEvent;
 
 use super::followers::Followers;
 use super::records::{
-    CREDENTIAL_COLUMNS, MESSAGES, callback, credential, head, known_message, marker,
+    CREDENTIAL_COLUMNS, MESSAGES, callback, credential, deadlines, head, known_message, marker,
+    open_phases,
 };
-use super::rows::{Row, all, failed, integer, one, optional_text, text};
-use super::{platform, schema, write};
+use super::rows::{Row, Statement, Value, all, integer, one, optional_text, text};
+use super::{platform, rows, schema, write};
 
 /// A session's storage.
 pub struct SqlStore {
@@ -56,6 +57,9 @@ enum News {
 /// Messages that have not ended, at most eleven. The words are those of the index.
 const OPEN: &str = "phase IN ('queued', 'claimed', 'accepted')";
 
+/// The deadlines, in one column.
+const DEADLINES: &str = "(SELECT json_group_array(json_array(kind, at)) FROM deadline)";
+
 impl SqlStore {
     /// Opens the storage and applies the migrations that a session made by an earlier version lacks.
     ///
@@ -75,7 +79,7 @@ impl SqlStore {
             followers: Followers::new(state),
         };
         if exists {
-            store.transaction(|| schema::migrate(&store.sql))?;
+            store.write(&schema::missing(&store.sql, exists)?)?;
         }
         Ok(store)
     }
@@ -109,11 +113,15 @@ impl SqlStore {
     /// # Errors
     /// The platform's.
     pub async fn settle_alarm(&self) -> worker::Result<()> {
-        let armed = self.armed.borrow_mut().take();
-        if let Some(promise) = armed {
-            JsFuture::from(promise).await?;
+        if let Some(armed) = self.take_armed() {
+            JsFuture::from(armed).await?;
         }
         Ok(())
+    }
+
+    /// The alarm's newest write, when it was not waited for.
+    pub fn take_armed(&self) -> Option<Promise> {
+        self.armed.borrow_mut().take()
     }
 
     /// The session's id; nothing when there is no session.
@@ -135,28 +143,21 @@ impl SqlStore {
     }
 
     /// Batches to report, with the condition and the order that choose them.
-    fn callbacks(
-        &self,
-        which: &str,
-        values: Vec<SqlStorageValue>,
-    ) -> Result<Vec<Callback>, StoreError> {
+    fn callbacks(&self, which: &str, values: &[Value]) -> Result<Vec<Callback>, StoreError> {
         let query = format!(
             "SELECT id, message_id, terminal_at, target, state FROM callback WHERE {which}"
         );
-        all(&self.sql, &query, values)?
-            .into_iter()
-            .map(callback)
-            .collect()
+        all(&self.sql, &query, values)?.map(callback).collect()
     }
 
     fn open_batch(&self) -> Result<Option<Callback>, StoreError> {
-        Ok(self.callbacks("at IS NULL LIMIT 1", vec![])?.pop())
+        Ok(self.callbacks("at IS NULL LIMIT 1", &[])?.pop())
     }
 
     /// When the first event in an order happened.
     fn event_at(&self, order: &str) -> Result<Option<Timestamp>, StoreError> {
         let query = format!("SELECT at FROM event ORDER BY id {order} LIMIT 1");
-        one(&self.sql, &query, vec![])?
+        one(&self.sql, &query, &[])?
             .map(|mut row| row.time("event"))
             .transpose()
     }
@@ -168,7 +169,7 @@ impl SqlStore {
 
     fn column(&self, query: &str) -> Result<Option<Row>, StoreError> {
         if self.exists.get() {
-            one(&self.sql, query, vec![])
+            one(&self.sql, query, &[])
         } else {
             Ok(None)
         }
@@ -189,7 +190,7 @@ impl SqlStore {
 
     pub(super) fn credential(&self) -> Result<Option<CredentialRecord>, StoreError> {
         let query = format!("SELECT {CREDENTIAL_COLUMNS} FROM credential");
-        match one(&self.sql, &query, vec![])? {
+        match one(&self.sql, &query, &[])? {
             Some(mut row) => credential(&mut row),
             None => Ok(None),
         }
@@ -197,14 +198,14 @@ impl SqlStore {
 
     pub(super) fn head(&self) -> Result<Option<Head>, StoreError> {
         let query = format!("{MESSAGES} WHERE {OPEN} ORDER BY position LIMIT 1");
-        one(&self.sql, &query, vec![])?.map(head).transpose()
+        one(&self.sql, &query, &[])?.map(head).transpose()
     }
 
     pub(super) fn link(&self) -> Result<RuntimeLink, StoreError> {
         const TABLE: &str = "runtime";
         let query = "SELECT store_id, cursor, unreachable_since, acknowledged, last_event_at,
             interrupts, preparing FROM runtime";
-        let Some(mut row) = one(&self.sql, query, vec![])? else {
+        let Some(mut row) = one(&self.sql, query, &[])? else {
             return Ok(RuntimeLink::default());
         };
         let store_id = row.optional_text(TABLE)?;
@@ -229,7 +230,7 @@ impl SqlStore {
         const TABLE: &str = "marker";
         let query = "SELECT COUNT(*) FILTER (WHERE expires_at <= ?1),
             MIN(expires_at) FILTER (WHERE expires_at > ?1) FROM marker";
-        let Some(mut row) = one(&self.sql, query, vec![integer(now.as_millis())])? else {
+        let Some(mut row) = one(&self.sql, query, &[integer(now.as_millis())])? else {
             return Ok((false, None));
         };
         Ok((row.integer(TABLE)? > 0, row.optional_time(TABLE)?))
@@ -238,22 +239,17 @@ impl SqlStore {
     /// Runs statements that are committed together or not at all.
     ///
     /// # Errors
-    /// Storage's, or that of `run`.
-    pub fn transaction(&self, run: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
-        // A store error crosses the JavaScript boundary as a thrown error, which is what rolls back.
-        let mut outcome = Ok(());
-        let finished = platform::transaction_sync(&self.storage, &mut || {
-            outcome = run();
-            outcome
-                .clone()
-                .map_err(|error| worker::Error::RustError(error.to_string()))
-        });
-        outcome.and(finished.map_err(|error| failed(&error)))
+    /// Storage's.
+    pub fn write(&self, statements: &[Statement]) -> Result<(), StoreError> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        rows::commit(&self.storage, statements)
     }
 }
 
 impl Store for SqlStore {
-    /// One query for everything but the deadlines: each statement is a call across the boundary to JavaScript.
+    /// One query for everything: each statement costs several times what it reads.
     fn admission_view(
         &self,
         message_id: Option<&MessageId>,
@@ -263,24 +259,23 @@ impl Store for SqlStore {
             return Ok(None);
         }
         let query = format!(
-            "SELECT record, queued, delivering, {CREDENTIAL_COLUMNS}, marker.generation, expires_at,
-                message.state, message.intent
+            "SELECT record, (SELECT group_concat(phase) FROM message WHERE {OPEN}),
+                {DEADLINES}, {CREDENTIAL_COLUMNS}, marker.generation, expires_at, message.state, message.intent
             FROM session
-            JOIN (SELECT COUNT(*) FILTER (WHERE phase <> 'accepted') AS queued,
-                COUNT(*) FILTER (WHERE phase <> 'queued') AS delivering FROM message WHERE {OPEN})
             LEFT JOIN credential
             LEFT JOIN marker ON marker.message_id = ?1
             LEFT JOIN message ON message.message_id = ?1"
         );
-        let values = vec![optional_text(message_id.map(MessageId::as_str))];
-        let Some(mut row) = one(&self.sql, &query, values)? else {
+        let values = [optional_text(message_id.map(MessageId::as_str))];
+        let Some(mut row) = one(&self.sql, &query, &values)? else {
             return Ok(None);
         };
         let record = self.remember(row.json(TABLE)?);
         if record.deleting_since.is_some() {
             return Ok(None);
         }
-        let (queued, delivering) = (row.integer("message")?, row.integer("message")? > 0);
+        let (queued, delivering) = open_phases(&mut row)?;
+        let deadlines = deadlines(row.rows("deadline")?)?;
         let credential = credential(&mut row)?;
         let marker = marker(&mut row, message_id)?;
         Ok(Some(AdmissionView {
@@ -288,9 +283,9 @@ impl Store for SqlStore {
             credential,
             marker,
             known: known_message(&mut row)?,
-            queued: usize::try_from(queued).unwrap_or(usize::MAX),
+            queued,
             delivering,
-            deadlines: self.deadlines()?,
+            deadlines,
         }))
     }
 
@@ -327,10 +322,7 @@ impl Store for SqlStore {
 
     fn open_messages(&self) -> Result<Vec<Head>, StoreError> {
         let query = format!("{MESSAGES} WHERE {OPEN} ORDER BY position");
-        all(&self.sql, &query, vec![])?
-            .into_iter()
-            .map(head)
-            .collect()
+        all(&self.sql, &query, &[])?.map(head).collect()
     }
 
     fn live_record(&self) -> Result<Option<SessionRecord>, StoreError> {
@@ -344,7 +336,7 @@ impl Store for SqlStore {
             return Ok(None);
         };
         let query = "SELECT sealed FROM secret WHERE kind = ?";
-        let row = one(&self.sql, query, vec![text(SecretKind::Profile.as_str())])?;
+        let row = one(&self.sql, query, &[text(SecretKind::Profile.as_str())])?;
         let mut row = row.ok_or(StoreError::Unreadable("secret"))?;
         Ok(Some((record, Sealed::from_stored(row.text("secret")?))))
     }
@@ -356,14 +348,14 @@ impl Store for SqlStore {
         Ok(Some(CallbackView {
             is_idle: self.head()?.is_none(),
             open: self.open_batch()?,
-            owed: self.callbacks("at IS NOT NULL ORDER BY at, id LIMIT 2", vec![])?,
+            owed: self.callbacks("at IS NOT NULL ORDER BY at, id LIMIT 2", &[])?,
             target: record.callback,
             deadlines: self.deadlines()?,
         }))
     }
 
     fn callback(&self, id: BatchId) -> Result<Option<Callback>, StoreError> {
-        Ok(self.callbacks("id = ?", vec![integer(id.0)])?.pop())
+        Ok(self.callbacks("id = ?", &[integer(id.0)])?.pop())
     }
 
     fn retention_view(&self) -> Result<Option<RetentionView>, StoreError> {
@@ -381,27 +373,20 @@ impl Store for SqlStore {
     }
 
     fn deadlines(&self) -> Result<Deadlines, StoreError> {
-        let mut deadlines = Deadlines::default();
-        for mut row in all(&self.sql, "SELECT kind, at FROM deadline", vec![])? {
-            // A kind that this version does not know belongs to a later one; it is none of ours.
-            if let Some(kind) = DeadlineKind::from_stored(&row.text("deadline")?) {
-                deadlines.set(kind, Some(row.time("deadline")?));
-            }
-        }
-        Ok(deadlines)
+        deadlines(all(&self.sql, "SELECT kind, at FROM deadline", &[])?)
     }
 
     fn commit(&self, step: &Step) -> Result<(), StoreError> {
         #[cfg(feature = "test-faults")]
         super::faults::before_commit(step)?;
         let creates = write::creates_session(step);
-        self.transaction(|| {
-            if creates {
-                schema::migrate(&self.sql)?;
-            }
-            step.iter()
-                .try_for_each(|change| write::apply(&self.sql, change))
-        })?;
+        let mut statements = if creates {
+            schema::missing(&self.sql, self.exists.get())?
+        } else {
+            Vec::new()
+        };
+        statements.extend(write::statements(step)?);
+        self.write(&statements)?;
         if creates {
             self.exists.set(true);
         }

@@ -1,18 +1,20 @@
 //! The Worker: routes, tickets and tRPC; what is called is answered by a [`Caller`].
 
-use cloud_agent_wire::Timestamp;
-use worker::{Context, Env, Headers, Method, Request, Response, Result, Url, event};
+use js_sys::Promise;
+use js_sys::futures::future_to_promise;
+use wasm_bindgen::prelude::*;
+use worker::{Env, Response, Result, event};
 
 use crate::envelope::{Envelope, VERSION};
 use crate::telemetry::LogEvent;
 use crate::trpc::input::{self, decode};
-use crate::trpc::request::{self, Parsed, RawRequest};
-use crate::trpc::{Answer, CallError, Data, ErrorKey, Reply, envelope};
+use crate::trpc::request::{Parsed, RawRequest};
+use crate::trpc::{self, Answer, CallError, Data, ErrorKey, Reply};
 
-use super::bodies::read_body;
 use super::caller::{CallResult, Caller, Command, health};
 use super::config::config;
 use super::platform::{self, now};
+use super::request::{self, Head, Header};
 use super::sockets;
 
 #[event(start)]
@@ -20,30 +22,33 @@ fn start() {
     platform::chain_panic_hook();
 }
 
-#[event(fetch)]
-async fn fetch(mut request: Request, env: Env, _context: Context) -> Result<Response> {
-    let received_at = now();
-    match route(&mut request, &env, received_at).await {
-        Ok(response) => Ok(response),
-        Err(error) => {
+/// Answers a request that `request.js` has described and whose body it has read.
+#[wasm_bindgen]
+pub fn answer(description: String, read_body: JsValue, env: Env) -> Promise {
+    future_to_promise(async move {
+        let answered = match serde_json::from_str::<Head>(&description) {
+            Ok(head) => route(&head, &read_body, &env).await,
+            Err(error) => Err(error.into()),
+        };
+        let response = answered.or_else(|error| {
             let fault = LogEvent::Fault {
                 place: "worker",
                 reason: error.to_string(),
             };
             worker::console_error!("{}", fault.to_line(None, now()));
             respond(&Reply::refusal(&CallError::internal()))
-        }
-    }
+        })?;
+        Ok(web_sys::Response::from(response).into())
+    })
 }
 
-async fn route(request: &mut Request, env: &Env, received_at: Timestamp) -> Result<Response> {
-    let url = request.url()?;
-    match url.path() {
-        "/health" if request.method() == Method::Get => Response::from_json(&health()),
-        "/stream" => sockets::follow(request, &url, env).await,
-        "/stream-ticket" => stream_ticket(request, env, received_at).await,
+async fn route(head: &Head, read_body: &JsValue, env: &Env) -> Result<Response> {
+    match head.path.as_str() {
+        "/health" if head.method == "GET" => Response::from_json(&health()),
+        "/stream" => sockets::follow(head, env).await,
+        "/stream-ticket" => stream_ticket(head, read_body, env).await,
         path => match path.strip_prefix("/trpc/") {
-            Some(procedures) => trpc(request, procedures, &url, env, received_at).await,
+            Some(procedures) => trpc(head, read_body, procedures, env).await,
             None => not_found(),
         },
     }
@@ -55,18 +60,14 @@ fn not_found() -> Result<Response> {
 }
 
 /// Issues a ticket for the stream. Pages whose origin is listed may ask for one themselves.
-async fn stream_ticket(
-    request: &mut Request,
-    env: &Env,
-    received_at: Timestamp,
-) -> Result<Response> {
-    let origin = request.headers().get("origin")?;
+async fn stream_ticket(head: &Head, read_body: &JsValue, env: &Env) -> Result<Response> {
+    let origin = head.header(Header::Origin);
     let origin = origin
         .filter(|origin| config(env).is_ok_and(|config| config.allowed_origins.lists(origin)));
-    let response = match (request.method(), &origin) {
-        (Method::Options, Some(_)) => Response::empty()?.with_status(204),
-        (Method::Post, _) => match issue_ticket(request, env, received_at).await {
-            Ok(data) => json(data.as_str(), 200)?,
+    let response = match (head.method.as_str(), &origin) {
+        ("OPTIONS", Some(_)) => Response::empty()?.with_status(204),
+        ("POST", _) => match issue_ticket(head, read_body, env).await {
+            Ok(data) => platform::respond(data.as_str(), 200)?,
             Err(error) => respond(&Reply::refusal(&error))?,
         },
         _ => {
@@ -77,7 +78,7 @@ async fn stream_ticket(
     };
     if let Some(origin) = origin {
         let headers = response.headers();
-        headers.set("access-control-allow-origin", &origin)?;
+        headers.set("access-control-allow-origin", origin)?;
         headers.set("access-control-allow-methods", "POST")?;
         headers.set(
             "access-control-allow-headers",
@@ -89,13 +90,9 @@ async fn stream_ticket(
     Ok(response)
 }
 
-async fn issue_ticket(
-    request: &mut Request,
-    env: &Env,
-    received_at: Timestamp,
-) -> CallResult<Data> {
-    let body = read_body(request).await?;
-    let caller = Caller::new(env, request.headers(), received_at);
+async fn issue_ticket(head: &Head, read_body: &JsValue, env: &Env) -> CallResult<Data> {
+    let body = request::body(read_body)?;
+    let caller = Caller::new(env, head);
     let config = caller.config()?;
     let user_id = caller.user(&config)?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
@@ -107,60 +104,43 @@ async fn issue_ticket(
             v: VERSION,
             input: serde_json::from_str(text).ok(),
             user_id,
-            received_at,
+            received_at: head.received_at,
             attempt: 1,
             message_id: None,
             attachment_fault: None,
             new_session: None,
+            #[cfg(feature = "test-faults")]
+            fault: None,
         },
         files: None,
     };
     caller.ask(sockets::TICKET_COMMAND, command).await
 }
 
-fn json(text: &str, status: u16) -> Result<Response> {
-    let headers = Headers::new();
-    headers.set("content-type", envelope::CONTENT_TYPE)?;
-    Ok(Response::ok(text)?
-        .with_status(status)
-        .with_headers(headers))
-}
-
-async fn trpc(
-    request: &mut Request,
-    path: &str,
-    url: &Url,
-    env: &Env,
-    received_at: Timestamp,
-) -> Result<Response> {
-    let body = match request.method() {
-        Method::Get | Method::Head => Vec::new(),
-        _ => match read_body(request).await {
+async fn trpc(head: &Head, read_body: &JsValue, path: &str, env: &Env) -> Result<Response> {
+    let body = match head.method.as_str() {
+        "GET" | "HEAD" => Vec::new(),
+        _ => match request::body(read_body) {
             Ok(body) => body,
             Err(error) => return respond(&Reply::refusal(&error)),
         },
     };
-    let headers = request.headers();
-    let content_type = headers.get("content-type")?;
-    let accept = match headers.get("trpc-accept")? {
-        None => headers.get("accept")?,
-        own => own,
-    };
-    let method = request.method().to_string();
     let raw = RawRequest {
-        method: &method,
+        method: &head.method,
         path,
-        query: url.query().unwrap_or_default(),
-        content_type: content_type.as_deref(),
-        accept: accept.as_deref(),
+        query: &head.query,
+        content_type: head.header(Header::ContentType),
+        accept: head
+            .header(Header::TrpcAccept)
+            .or_else(|| head.header(Header::Accept)),
         body: &body,
     };
-    let calls = match request::parse(raw) {
+    let calls = match trpc::request::parse(raw) {
         Err(error) => return respond(&Reply::refusal(&error)),
         Ok(Parsed::NoContent) => return Ok(Response::empty()?.with_status(204)),
         Ok(Parsed::Calls(calls)) => calls,
     };
-    let caller = Caller::new(env, request.headers(), received_at);
+    let caller = Caller::new(env, head);
     // One after the other: calls of one batch for one session keep their order.
     let mut answers = Vec::with_capacity(calls.calls.len());
     for call in &calls.calls {
@@ -181,7 +161,5 @@ async fn trpc(
 }
 
 fn respond(reply: &Reply) -> Result<Response> {
-    let response = json(reply.body.as_str(), reply.status)?;
-    response.headers().set("vary", envelope::VARY)?;
-    Ok(response)
+    platform::respond(&reply.body, reply.status)
 }

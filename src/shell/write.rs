@@ -1,18 +1,20 @@
-//! One SQL statement for each kind of write.
+//! One SQL statement for each kind of write, and one for each step of an admission.
 
 use cloud_agent_wire::{Intent, MessageId, StoreId, Timestamp};
-use worker::{SqlStorage, SqlStorageValue};
 
 use crate::session::callback::Callback;
-use crate::session::credential::CredentialRecord;
+use crate::session::credential::{CredentialRecord, Marker};
 use crate::session::error::StoreError;
-use crate::session::event::Entity;
+use crate::session::event::{Entity, EventDraft};
 use crate::session::message::MessageState;
 use crate::session::record::CallbackTargetId;
 use crate::session::retention::SWEPT_EVENTS_MAX;
 use crate::session::step::{Step, Write};
 
-use super::rows::{integer, optional_integer, optional_text, optional_time, run, text};
+use super::rows::{
+    Statement, Value, integer, json_text, optional_integer, optional_text, optional_time, text,
+};
+use super::schema::{INSERT_ADMISSION, INSERT_ROTATION};
 
 /// Whether the step makes a session, and so needs its tables.
 pub fn creates_session(step: &Step) -> bool {
@@ -32,18 +34,65 @@ pub fn ends_session(step: &Step) -> bool {
         .any(|write| matches!(write, Write::ForgetSecrets))
 }
 
-/// Applies a write. The caller runs it inside a transaction.
+/// The statements of a step.
 ///
 /// # Errors
-/// Storage's.
-pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
+/// A value cannot be stored.
+pub fn statements(step: &[Write]) -> Result<Vec<Statement>, StoreError> {
+    let mut statements = Vec::with_capacity(step.len());
+    let mut rest = step;
+    while let [write, after @ ..] = rest {
+        rest = if let Some((statement, after)) = step_of_admission(rest)? {
+            statements.push(statement);
+            after
+        } else {
+            push(write, &mut statements)?;
+            after
+        };
+    }
+    Ok(statements)
+}
+
+/// The one statement for what one of the two steps of an admission begins with, and the writes behind that.
+fn step_of_admission(writes: &[Write]) -> Result<Option<(Statement, &[Write])>, StoreError> {
+    Ok(match writes {
+        [
+            Write::PutCredential(credential),
+            Write::PutMarker(marker),
+            after @ ..,
+        ] => {
+            let (deadline, after) = first_deadline(after);
+            Some((rotate(credential, marker, deadline), after))
+        }
+        [
+            Write::AppendEvent(event),
+            Write::AppendMessage {
+                intent,
+                created_at,
+                callback,
+            },
+            after @ ..,
+        ] if is_about(event, intent) => {
+            let after = match after {
+                [Write::RemoveMarker(of), after @ ..] if of == intent.message_id() => after,
+                after => after,
+            };
+            let (deadline, after) = first_deadline(after);
+            let message = message_values(intent, *created_at, *callback)?;
+            Some((admit(message, event, deadline), after))
+        }
+        _ => None,
+    })
+}
+
+fn push(write: &Write, statements: &mut Vec<Statement>) -> Result<(), StoreError> {
     if matches!(write, Write::ForgetSecrets) {
-        for statement in [
+        for text in [
             "DELETE FROM secret",
             "DELETE FROM callback",
             "DELETE FROM callback_target",
         ] {
-            run(sql, statement, vec![])?;
+            statements.push((text, vec![]));
         }
     }
     if let Write::AppendEvent(event) = write
@@ -51,10 +100,47 @@ pub fn apply(sql: &SqlStorage, write: &Write) -> Result<(), StoreError> {
     {
         let (from, to) = Entity::pieces(name);
         let pieces = "DELETE FROM event WHERE entity = ? OR (entity >= ? AND entity < ?)";
-        run(sql, pieces, vec![text(name), text(&from), text(&to)])?;
+        statements.push((pieces, vec![text(name), text(&from), text(&to)]));
     }
-    let (statement, values) = statement(write)?;
-    run(sql, statement, values)
+    statements.push(statement(write)?);
+    Ok(())
+}
+
+/// Whether an event is one that happens once, to this message.
+fn is_about(event: &EventDraft, intent: &Intent) -> bool {
+    matches!(event.entity, Entity::Once(_))
+        && event.message_id.as_ref() == Some(intent.message_id())
+}
+
+/// The deadline that a step sets first, as values, and the writes behind it; without one both values are NULL.
+fn first_deadline(writes: &[Write]) -> ([Value; 2], &[Write]) {
+    match writes {
+        [Write::PutDeadline(kind, Some(at)), after @ ..] => {
+            ([text(kind.as_str()), integer(at.as_millis())], after)
+        }
+        _ => ([Value::Null, Value::Null], writes),
+    }
+}
+
+/// A credential, the marker of the message that brought it, and a deadline, in one statement.
+fn rotate(credential: &CredentialRecord, marker: &Marker, deadline: [Value; 2]) -> Statement {
+    let mut values = credential_values(credential);
+    values.extend(marker_values(marker));
+    values.extend(deadline);
+    (INSERT_ROTATION, values)
+}
+
+/// A message with its event, in place of its marker if it has one, and a deadline, in one statement.
+fn admit(message: Vec<Value>, event: &EventDraft, deadline: [Value; 2]) -> Statement {
+    let mut values = message;
+    values.extend([
+        text(event.kind),
+        optional_text(event.entity.name().as_deref()),
+        text(&event.payload),
+        integer(event.at.as_millis()),
+    ]);
+    values.extend(deadline);
+    (INSERT_ADMISSION, values)
 }
 
 /// Removes the targets that no open message, no batch and not the session itself needs.
@@ -62,8 +148,6 @@ const FORGET_CALLBACK_TARGETS: &str = "DELETE FROM callback_target WHERE id IS N
     AND id NOT IN (SELECT callback FROM message WHERE callback IS NOT NULL
         AND phase IN ('queued', 'claimed', 'accepted'))
     AND id NOT IN (SELECT target FROM callback)";
-
-type Statement = (&'static str, Vec<SqlStorageValue>);
 
 fn statement(write: &Write) -> Result<Statement, StoreError> {
     Ok(match write {
@@ -84,11 +168,7 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
         Write::ForgetSecrets => ("DELETE FROM credential", vec![]),
         Write::PutMarker(marker) => (
             "INSERT OR REPLACE INTO marker (message_id, generation, expires_at) VALUES (?, ?, ?)",
-            vec![
-                text(marker.message_id.as_str()),
-                integer(marker.generation.get()),
-                optional_time(marker.expires_at),
-            ],
+            marker_values(marker).into(),
         ),
         Write::RemoveMarker(message_id) => (
             "DELETE FROM marker WHERE message_id = ?",
@@ -153,7 +233,7 @@ fn statement(write: &Write) -> Result<Statement, StoreError> {
                 json(&link.interrupts)?,
                 match &link.preparing {
                     Some(preparing) => json(preparing)?,
-                    None => SqlStorageValue::Null,
+                    None => Value::Null,
                 },
             ],
         ),
@@ -173,19 +253,35 @@ fn append_message(
     created_at: Timestamp,
     callback: Option<CallbackTargetId>,
 ) -> Result<Statement, StoreError> {
-    let state = MessageState::admitted();
     Ok((
         "INSERT INTO message (message_id, phase, intent, state, created_at, callback)
             VALUES (?, ?, ?, ?, ?, ?)",
-        vec![
-            text(intent.message_id().as_str()),
-            text(state.phase().as_str()),
-            json(intent)?,
-            json(&state)?,
-            integer(created_at.as_millis()),
-            optional_integer(callback.map(|id| id.0)),
-        ],
+        message_values(intent, created_at, callback)?,
     ))
+}
+
+fn message_values(
+    intent: &Intent,
+    created_at: Timestamp,
+    callback: Option<CallbackTargetId>,
+) -> Result<Vec<Value>, StoreError> {
+    let state = MessageState::admitted();
+    Ok(vec![
+        text(intent.message_id().as_str()),
+        text(state.phase().as_str()),
+        json(intent)?,
+        json(&state)?,
+        integer(created_at.as_millis()),
+        optional_integer(callback.map(|id| id.0)),
+    ])
+}
+
+fn marker_values(marker: &Marker) -> [Value; 3] {
+    [
+        text(marker.message_id.as_str()),
+        integer(marker.generation.get()),
+        optional_time(marker.expires_at),
+    ]
 }
 
 fn put_callback(callback: &Callback) -> Result<Statement, StoreError> {
@@ -207,26 +303,23 @@ fn put_credential(credential: &CredentialRecord) -> Statement {
     (
         "INSERT OR REPLACE INTO credential (id, generation, updated_at, sealed, fingerprint,
                 pointer_message_id, pointer_stamp, skips) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
-        vec![
-            integer(credential.generation.get()),
-            integer(credential.updated_at.as_millis()),
-            text(credential.sealed.as_str()),
-            text(&credential.fingerprint),
-            optional_text(
-                credential
-                    .pointer
-                    .message_id
-                    .as_ref()
-                    .map(MessageId::as_str),
-            ),
-            integer(credential.pointer.stamp.as_millis()),
-            integer(credential.skips),
-        ],
+        credential_values(credential),
     )
 }
 
-fn json(value: &impl serde::Serialize) -> Result<SqlStorageValue, StoreError> {
-    serde_json::to_string(value)
-        .map(SqlStorageValue::String)
-        .map_err(|error| StoreError::Failed(error.to_string()))
+fn credential_values(credential: &CredentialRecord) -> Vec<Value> {
+    let pointer = &credential.pointer;
+    vec![
+        integer(credential.generation.get()),
+        integer(credential.updated_at.as_millis()),
+        text(credential.sealed.as_str()),
+        text(&credential.fingerprint),
+        optional_text(pointer.message_id.as_ref().map(MessageId::as_str)),
+        integer(pointer.stamp.as_millis()),
+        integer(credential.skips),
+    ]
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value, StoreError> {
+    json_text(value).map(Value::Text)
 }

@@ -9,10 +9,6 @@ use serde::Serialize;
 use super::codes::AdmissionCode;
 use super::error::CallError;
 
-/// `content-type` of every reply.
-pub const CONTENT_TYPE: &str = "application/json";
-/// `vary` of every reply.
-pub const VARY: &str = "trpc-accept, accept";
 /// Status of a batch whose calls ended with different ones.
 const MULTI_STATUS: u16 = 207;
 
@@ -53,7 +49,7 @@ pub struct Answer<'a> {
     pub result: Result<Data, CallError>,
 }
 
-/// An HTTP reply; its headers are [`CONTENT_TYPE`] and [`VARY`].
+/// An HTTP reply; its headers are the same for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.

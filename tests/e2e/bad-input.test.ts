@@ -1,6 +1,8 @@
 // Bad input: a clear error that names the field, and nothing stored is changed by it.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { messageId, refusal, type ServiceError } from "../../scripts/support/client.ts";
 import { bearer, signJwt } from "../../scripts/support/secrets.ts";
@@ -264,7 +266,43 @@ describe("requests that are no calls", () => {
     await chunked.body?.cancel();
     assertNothingChanged();
   });
+
+  test("does not believe a length that the body exceeds", async () => {
+    const head = ["content-length: 5", "transfer-encoding: chunked"];
+    const { socket, reply } = rawRequest("POST /trpc/sendMessageV2", [...head, JSON_TYPE]);
+    const piece = "x".repeat(64 * 1024);
+    for (let sent = 0; sent <= 1024 * 1024; sent += piece.length) {
+      socket.write(`${piece.length.toString(16)}\r\n${piece}\r\n`);
+    }
+    socket.write("0\r\n\r\n");
+    assert.match(await reply, /^HTTP\/1\.1 4(00|13) /);
+    assertNothingChanged();
+  });
+
+  for (const [line, status] of [
+    ["GET /health", 200],
+    ["POST /nothing", 404],
+    ["GET /trpc/health", 200],
+    ["GET /stream", 426],
+  ] as const) {
+    test(`${line} does not wait for a body that never comes`, async () => {
+      const { socket, reply } = rawRequest(line, ["content-length: 10", JSON_TYPE]);
+      assert.match(await reply, new RegExp(`^HTTP/1\\.1 ${status} `));
+      socket.destroy();
+    });
+  }
 });
+
+const JSON_TYPE = "content-type: application/json";
+
+/** A request whose body is left to the caller, and the beginning of its reply. */
+function rawRequest(line: string, headers: readonly string[]) {
+  const { hostname, port } = new URL(environment.stack.worker.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(`${line} HTTP/1.1\r\nhost: ${hostname}\r\n${headers.join("\r\n")}\r\n\r\n`);
+  const reply = once(socket, "data").then(([chunk]) => String(chunk));
+  return { socket, reply };
+}
 
 describe("who may call", () => {
   const claims = (more: object = {}) => ({

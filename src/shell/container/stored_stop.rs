@@ -9,17 +9,17 @@ use crate::session::error::StoreError;
 use crate::session::timing::FLOOR_DELAY_MILLIS;
 
 use super::super::platform;
-use super::super::rows::{integer, one, run};
+use super::super::rows::{commit, integer, one};
 
 const TABLE: &str = "container_stop";
 
 /// What is stored; nothing when nothing is to be done.
 pub fn load(sql: &SqlStorage) -> Result<Option<Stop>, StoreError> {
     let exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'container_stop'";
-    if one(sql, exists, vec![])?.is_none() {
+    if one(sql, exists, &[])?.is_none() {
         return Ok(None);
     }
-    let Some(mut row) = one(sql, "SELECT is_forced, at FROM container_stop", vec![])? else {
+    let Some(mut row) = one(sql, "SELECT is_forced, at FROM container_stop", &[])? else {
         return Ok(None);
     };
     let is_forced = row.integer(TABLE)? != 0;
@@ -40,23 +40,16 @@ pub async fn save(storage: &Storage, stop: Option<Stop>, now: Timestamp) -> work
         JsFuture::from(disarmed).await?;
         return Ok(());
     };
-    let sql = storage.sql();
     let is_forced = u64::from(matches!(stop, Stop::Forced { .. }));
     let values = vec![integer(is_forced), integer(stop.at().as_millis())];
-    run(
-        &sql,
-        "CREATE TABLE IF NOT EXISTS container_stop (
-            id INTEGER PRIMARY KEY CHECK (id = 1),
-            is_forced INTEGER NOT NULL,
-            at INTEGER NOT NULL
-        )",
-        vec![],
-    )
-    .and_then(|()| {
-        let replace = "INSERT OR REPLACE INTO container_stop (id, is_forced, at) VALUES (1, ?, ?)";
-        run(&sql, replace, values)
-    })
-    .map_err(|error| worker::Error::RustError(error.to_string()))?;
+    let table = "CREATE TABLE IF NOT EXISTS container_stop (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        is_forced INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    )";
+    let replace = "INSERT OR REPLACE INTO container_stop (id, is_forced, at) VALUES (1, ?, ?)";
+    commit(storage, &[(table, vec![]), (replace, values)])
+        .map_err(|error| worker::Error::RustError(error.to_string()))?;
     // One that is due waits for something that is under way; ringing at once would loop.
     let at = stop.at().max(now.plus_millis(FLOOR_DELAY_MILLIS));
     JsFuture::from(platform::arm(storage, Some(at))?).await?;
