@@ -180,8 +180,8 @@ export const GUARDS: readonly Guard[] = [
     "    let work = if GONE && progress.owes_push() { Work::Rest } else { progress.choose_work() };",
   ]),
   guard("after an absence events are read before an agent is given up", "claim", [
-    "            .is_some_and(|at| at < grace)",
-    "            .is_some_and(|at| !GONE && at < grace)",
+    "watch.is_some_and(|at| at < grace)",
+    "watch.is_some_and(|at| !GONE && at < grace)",
   ]),
   guard("a push is owed until it is answered", "claim", [
     "            && self.view.generation() > self.view.link.acknowledged;",
@@ -361,7 +361,11 @@ export const GUARDS: readonly Guard[] = [
     "    if !GONE && view.deadlines.next().is_some() {",
   ]),
   guard("construction brings the reading of events forward", "claim", [
-    "    if delivering && view.record.deleting_since.is_none() {",
-    "    if !GONE && delivering && view.record.deleting_since.is_none() {",
+    "    if view.is_delivering && !is_deleted {",
+    "    if !GONE && view.is_delivering && !is_deleted {",
+  ]),
+  guard("construction leaves a session alone that is being deleted", "claim", [
+    "    if view.is_delivering && !is_deleted {",
+    "    if view.is_delivering && (GONE || !is_deleted) {",
   ]),
 ];

@@ -15,13 +15,13 @@ use super::deadline::DeadlineKind;
 use super::event;
 use super::message::{DeliveryHistory, MessageRecord, MessageState, QueuePosition};
 use super::progress::{Progress, pre_dispatch};
-use super::step::{Decision, Write};
+use super::step::{Decision, Draft, Write};
 use super::timing::{
     CLAIM_LEASE_MILLIS, DELETION_MILLIS_MAX, EVENT_PULL_BACKSTOP_MILLIS, FLOOR_DELAY_MILLIS,
     INTERRUPT_MILLIS_MAX, OWED_RETRY_MILLIS, RUNTIME_LOST_MILLIS, TURN_MILLIS_MAX,
     WAKE_GRACE_MILLIS,
 };
-use super::view::{DeliveryView, Head};
+use super::view::{DeliveryView, Head, WakeView};
 
 /// What the alarm does: its work on the queue, and then a call that the runtime is owed.
 ///
@@ -94,26 +94,19 @@ pub fn next_work(view: &DeliveryView, now: Timestamp, settings: &Settings) -> De
 
 /// Brings the reading of events forward when the object was constructed anew while the runtime works.
 #[must_use]
-pub fn on_wake(view: &DeliveryView, now: Timestamp, settings: &Settings) -> Decision<()> {
-    let mut progress = Progress::new(view, now, settings);
-    let delivering = view.head_message().is_some_and(MessageRecord::is_delivered);
-    if delivering {
-        progress
-            .draft
-            .set_deadline_no_later(DeadlineKind::EventPull, now);
+pub fn on_wake(view: WakeView, now: Timestamp) -> Decision<()> {
+    let mut draft = Draft::new(view.deadlines);
+    // Of a session that is being deleted nothing is read any more.
+    let is_deleted = draft.deadlines.get(DeadlineKind::Deletion).is_some();
+    if view.is_delivering && !is_deleted {
+        draft.set_deadline_no_later(DeadlineKind::EventPull, now);
         let grace = now.plus_millis(WAKE_GRACE_MILLIS);
-        if view
-            .deadlines
-            .get(DeadlineKind::TurnWatch)
-            .is_some_and(|at| at < grace)
-        {
-            progress
-                .draft
-                .deadlines
-                .set(DeadlineKind::TurnWatch, Some(grace));
+        let watch = draft.deadlines.get(DeadlineKind::TurnWatch);
+        if watch.is_some_and(|at| at < grace) {
+            draft.deadlines.set(DeadlineKind::TurnWatch, Some(grace));
         }
     }
-    progress.finish(())
+    draft.finish(())
 }
 
 /// From a try to tell a runtime to stop a turn until the next one, longer the longer it is owed; `None` when it was

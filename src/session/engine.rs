@@ -20,7 +20,7 @@ use super::record::{InitialMessage, SessionRecord};
 use super::retention::{self, RetentionView};
 use super::sealing::Sealed;
 use super::step::{Decision, Step};
-use super::view::{DeliveryView, Head};
+use super::view::{DeliveryView, Head, WakeView};
 
 /// Where a session is stored.
 pub trait Store {
@@ -33,6 +33,12 @@ pub trait Store {
         &self,
         message_id: Option<&MessageId>,
     ) -> Result<Option<AdmissionView>, StoreError>;
+
+    /// What construction reads, also while the session is being deleted; `None` when there is no session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn wake_view(&self) -> Result<Option<WakeView>, StoreError>;
 
     /// What delivery reads, also while the session is being deleted; `None` when there is no session.
     ///
@@ -316,16 +322,17 @@ pub fn prepare(
 ///
 /// # Errors
 /// The store's.
-pub fn wake(store: &impl Store, now: Timestamp, settings: &Settings) -> Result<(), StoreError> {
-    let Some(view) = store.delivery_view(now)? else {
+pub fn wake(store: &impl Store, now: Timestamp) -> Result<(), StoreError> {
+    let Some(view) = store.wake_view()? else {
         return Ok(());
     };
     if view.deadlines.next().is_some() {
         store.arm(&view.deadlines);
     }
-    perform(store, claim::on_wake(&view, now, settings))?;
     // A try that may have died has a deadline; without one there is nothing to look for.
-    if view.deadlines.get(DeadlineKind::Callback).is_none() {
+    let may_have_tried = view.deadlines.get(DeadlineKind::Callback).is_some();
+    perform(store, claim::on_wake(view, now))?;
+    if !may_have_tried {
         return Ok(());
     }
     match store.callback_view()? {

@@ -8,6 +8,15 @@ use super::deadline::Deadlines;
 use super::message::{MessageRecord, QueuePosition};
 use super::record::{CallbackTargetId, Refusal, RuntimeLink, SessionRecord};
 
+/// What a new incarnation of the object looks at.
+#[derive(Debug, Clone)]
+pub struct WakeView {
+    /// Whether a runtime has the oldest message that has not ended, readable or not.
+    pub is_delivering: bool,
+    /// The stored deadlines.
+    pub deadlines: Deadlines,
+}
+
 /// The part of the state that delivery reads: of bounded size.
 #[derive(Debug, Clone)]
 pub struct DeliveryView {

@@ -150,10 +150,7 @@ impl CloudAgentSession {
             return Ok(Rc::clone(store));
         }
         let store = Rc::new(SqlStore::open(&self.state)?);
-        let settings = config(&self.env)
-            .map(|config| config.settings)
-            .unwrap_or_default();
-        if let Err(error) = engine::wake(&*store, now(), &settings) {
+        if let Err(error) = engine::wake(&*store, now()) {
             // A row that cannot be read must not keep the session from what does not need it, such as its deletion.
             worker::console_error!("{}", fault_line("wake", &error));
             store.arm_at(Some(now().plus_millis(FAULT_DELAY_MILLIS)));

@@ -14,11 +14,12 @@ use crate::session::deadline::Deadlines;
 use crate::session::engine::Store;
 use crate::session::error::StoreError;
 use crate::session::event::EventDraft;
+use crate::session::message::Phase;
 use crate::session::record::{InitialMessage, Profile, RuntimeLink, SessionRecord};
 use crate::session::retention::RetentionView;
 use crate::session::sealing::{Sealed, SecretKind};
 use crate::session::step::Step;
-use crate::session::view::{DeliveryView, Head};
+use crate::session::view::{DeliveryView, Head, WakeView};
 use crate::telemetry::LogEvent;
 
 use super::followers::Followers;
@@ -286,6 +287,21 @@ impl Store for SqlStore {
             queued,
             delivering,
             deadlines,
+        }))
+    }
+
+    fn wake_view(&self) -> Result<Option<WakeView>, StoreError> {
+        let query = format!(
+            "SELECT (SELECT phase FROM message WHERE {OPEN} ORDER BY position LIMIT 1),
+                {DEADLINES} FROM session"
+        );
+        let Some(mut row) = self.column(&query)? else {
+            return Ok(None);
+        };
+        let phase = row.optional_text("message")?;
+        Ok(Some(WakeView {
+            is_delivering: phase.is_some_and(|phase| phase != Phase::Queued.as_str()),
+            deadlines: deadlines(row.rows("deadline")?)?,
         }))
     }
 

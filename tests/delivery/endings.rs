@@ -242,6 +242,18 @@ fn an_object_that_wakes_with_nothing_to_read_leaves_the_alarm_alone() {
 }
 
 #[test]
+fn an_object_that_wakes_while_it_is_deleted_leaves_the_deletion_alone() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.delete().unwrap();
+    assert_eq!(delivering.ring(), Work::Delete);
+    let before = delivering.session.store.durable();
+    let alarm = delivering.session.store.alarm();
+    delivering.session.store.restart(delivering.session.now());
+    assert_eq!(delivering.session.store.durable(), before);
+    assert_eq!(delivering.session.store.alarm(), alarm);
+}
+
+#[test]
 fn a_deleted_session_is_gone_for_clients_and_its_secrets_for_everybody() {
     let delivering = Delivering::accepted(&['a', 'b']);
     delivering.session.delete().unwrap();

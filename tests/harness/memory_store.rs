@@ -15,11 +15,10 @@ use cloud_agent_session::session::record::{CallbackTargetId, InitialMessage, Ses
 use cloud_agent_session::session::retention::RetentionView;
 use cloud_agent_session::session::sealing::{Sealed, SecretKind};
 use cloud_agent_session::session::step::Step;
-use cloud_agent_session::session::view::{DeliveryView, Head};
+use cloud_agent_session::session::view::{DeliveryView, Head, WakeView};
 use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{Generation, MessageId, Timestamp};
 
-use super::fixtures::SETTINGS;
 use super::tables::{MessageRow, Tables};
 
 /// What goes wrong at a commit, counted from 1 since the fault was planned.
@@ -87,7 +86,7 @@ impl MemoryStore {
     pub fn restart(&self, now: Timestamp) {
         self.is_dead.set(false);
         self.plan(None);
-        engine::wake(self, now, &SETTINGS).expect("a store that lives lets the object wake");
+        engine::wake(self, now).expect("a store that lives lets the object wake");
     }
 
     /// A copy of everything durable, to compare or to search.
@@ -275,6 +274,18 @@ impl Store for MemoryStore {
             known: known.transpose()?,
             queued: open(Phase::Queued).count() + claimed,
             delivering: claimed + open(Phase::Accepted).count() > 0,
+            deadlines: deadlines(&tables),
+        }))
+    }
+
+    fn wake_view(&self) -> Result<Option<WakeView>, StoreError> {
+        let tables = self.alive()?;
+        if tables.session.is_none() {
+            return Ok(None);
+        }
+        let head = tables.head();
+        Ok(Some(WakeView {
+            is_delivering: head.is_some_and(|(_, row)| row.phase != Phase::Queued),
             deadlines: deadlines(&tables),
         }))
     }
