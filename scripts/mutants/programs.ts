@@ -11,7 +11,7 @@ const SIMULATION_LIMIT_MS = 1_200_000;
 const BUILD_LIMIT_MS = 3_600_000;
 /** Random histories of one run; the sweeps are whole. */
 const RANDOM_HISTORIES = "400";
-const SIMULATION = ["every_history", "every_delivery", "random_histories"];
+const SIMULATION = ["every_history", "every_delivery", "every_report", "random_histories"];
 
 /** Stands in the library of the copy. */
 const SWITCH = `
