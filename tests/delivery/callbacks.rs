@@ -1,35 +1,14 @@
 //! Callbacks: one report for each batch of messages, to the target of their admission, by the table of retries.
 
 use cloud_agent_session::callback_request::StoredTarget;
-use cloud_agent_session::projection::MessageFacts;
 use cloud_agent_session::session::callback::{
     ANSWER_MILLIS_MAX, Answer, Attempt, CallbackState, RETRY_DELAYS_SECONDS,
 };
-use cloud_agent_session::session::message::MessageState;
 use cloud_agent_session::session::sealing::{Sealed, SecretKind};
-use cloud_agent_wire::{AllowedHosts, GateResult, RuntimeEvent, Secret, Submission};
-use serde_json::{Value, json};
+use cloud_agent_session::telemetry::LogEvent;
 
 use crate::harness::delivering::{Delivering, complete, ready};
-use crate::harness::fixtures::{CANARY, callback_target, message_id, prompt};
-use crate::harness::session::Session;
-
-/// A session with a callback and these messages, when the first is to be delivered.
-fn with_callback(messages: &[char]) -> Delivering {
-    let session = Session::with_callback(Some("1"));
-    for digit in messages {
-        session.send(prompt(*digit)).unwrap();
-    }
-    session.pass_millis(1_000);
-    Delivering::of_session(session)
-}
-
-/// Delivers the head and lets it complete.
-fn run(delivering: &Delivering, digit: char) {
-    let claim = delivering.claim();
-    delivering.hand_over(&claim);
-    delivering.happen([ready(digit, 1), complete(digit, 1)]);
-}
+use crate::harness::fixtures::{callback_target, message_id, prompt};
 
 #[track_caller]
 fn due(delivering: &Delivering) -> Attempt {
@@ -64,12 +43,12 @@ fn state(delivering: &Delivering) -> Option<CallbackState> {
 
 #[test]
 fn a_batch_is_reported_once_the_session_is_idle_by_the_message_that_ended_last() {
-    let delivering = with_callback(&['a', 'b']);
-    run(&delivering, 'a');
+    let delivering = Delivering::with_callback(&['a', 'b']);
+    delivering.run('a');
     assert_eq!(delivering.session.chores(), None);
     assert_eq!(state(&delivering), Some(CallbackState::Open));
     delivering.session.pass_millis(1_000);
-    run(&delivering, 'b');
+    delivering.run('b');
     delivering.check_alarm();
     delivering.ring();
     let attempt = due(&delivering);
@@ -82,16 +61,16 @@ fn a_batch_is_reported_once_the_session_is_idle_by_the_message_that_ended_last()
     assert!(delivering.session.store.is_at_rest());
     // The next message opens another batch.
     delivering.session.send(prompt('c')).unwrap();
-    run(&delivering, 'c');
+    delivering.run('c');
     assert_eq!(due(&delivering).message_id, message_id('c'));
 }
 
 #[test]
 fn a_batch_is_reported_although_the_message_that_ended_last_has_no_target() {
-    let delivering = with_callback(&['a']);
+    let delivering = Delivering::with_callback(&['a']);
     delivering.session.replace_callback(None).unwrap();
     delivering.session.send(prompt('b')).unwrap();
-    run(&delivering, 'a');
+    delivering.run('a');
     delivering.ring();
     assert_eq!(delivering.session.chores(), None);
     assert_eq!(delivering.deadline("callback"), None);
@@ -103,9 +82,41 @@ fn a_batch_is_reported_although_the_message_that_ended_last_has_no_target() {
 }
 
 #[test]
+fn a_batch_is_reported_by_the_latest_end_also_when_the_clock_was_set_back() {
+    let delivering = Delivering::with_callback(&['a', 'b']);
+    let started = delivering.session.now();
+    delivering.session.pass_millis(5_000);
+    delivering.run('a');
+    delivering.session.set_now(started);
+    delivering.run('b');
+    let attempt = due(&delivering);
+    assert_eq!(attempt.message_id, message_id('a'));
+}
+
+#[test]
+fn a_message_that_ends_meanwhile_brings_no_other_batch_forward() {
+    for is_answered in [true, false] {
+        let delivering = Delivering::with_callback(&['a']);
+        delivering.run('a');
+        let attempt = due(&delivering);
+        if is_answered {
+            delivering.session.reported(&attempt, Answer::None);
+        }
+        for digit in ['b', 'c'] {
+            delivering.session.send(prompt(digit)).unwrap();
+        }
+        let awaited = state(&delivering);
+        delivering.run('b');
+        assert_eq!(delivering.deadline("callback"), Some(0));
+        assert_eq!(delivering.session.chores(), None);
+        assert_eq!(state(&delivering), awaited);
+    }
+}
+
+#[test]
 fn a_session_without_a_callback_reports_nothing() {
     let delivering = Delivering::new(&['a']);
-    run(&delivering, 'a');
+    delivering.run('a');
     delivering.ring();
     assert_eq!(delivering.session.chores(), None);
     assert!(delivering.session.store.is_at_rest());
@@ -113,8 +124,8 @@ fn a_session_without_a_callback_reports_nothing() {
 
 #[test]
 fn tries_follow_the_table_and_then_the_callback_is_given_up() {
-    let delivering = with_callback(&['a']);
-    run(&delivering, 'a');
+    let delivering = Delivering::with_callback(&['a']);
+    delivering.run('a');
     let answers = [
         Answer::None,
         Answer::Status(429),
@@ -154,8 +165,8 @@ fn other_answers_end_it_at_once() {
         Answer::Status(410),
         Answer::Refused("address not allowed"),
     ] {
-        let delivering = with_callback(&['a']);
-        run(&delivering, 'a');
+        let delivering = Delivering::with_callback(&['a']);
+        delivering.run('a');
         let attempt = due(&delivering);
         delivering.session.reported(&attempt, answer);
         assert_eq!(state(&delivering), None, "{answer:?}");
@@ -164,9 +175,37 @@ fn other_answers_end_it_at_once() {
 }
 
 #[test]
+fn the_log_says_why_a_callback_is_tried_again_or_given_up() {
+    for (answer, expected) in [
+        (Answer::Status(500), "status 500"),
+        (Answer::None, "no answer"),
+        (Answer::Status(410), "status 410"),
+        (
+            Answer::Refused("address not allowed"),
+            "address not allowed",
+        ),
+    ] {
+        let delivering = Delivering::with_callback(&['a']);
+        delivering.run('a');
+        let attempt = due(&delivering);
+        delivering.session.reported(&attempt, answer);
+        let log = delivering.session.store.log_lines();
+        let reasons: Vec<_> = log
+            .iter()
+            .filter_map(|line| match line {
+                LogEvent::CallbackRetried { reason, .. }
+                | LogEvent::CallbackGivenUp { reason, .. } => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reasons, [expected]);
+    }
+}
+
+#[test]
 fn a_try_that_died_with_its_object_is_made_again_at_once() {
-    let delivering = with_callback(&['a']);
-    run(&delivering, 'a');
+    let delivering = Delivering::with_callback(&['a']);
+    delivering.run('a');
     let lost = due(&delivering);
     delivering.session.store.restart(delivering.session.now());
     delivering.check_alarm();
@@ -183,9 +222,21 @@ fn a_try_that_died_with_its_object_is_made_again_at_once() {
 }
 
 #[test]
+fn an_object_that_wakes_when_a_try_counts_as_lost_notes_nothing() {
+    let delivering = Delivering::with_callback(&['a']);
+    delivering.run('a');
+    due(&delivering);
+    let until = delivering.deadline("callback").unwrap();
+    delivering.session.pass_millis(until);
+    delivering.session.store.restart(delivering.session.now());
+    assert_eq!(delivering.session.store.commits(), 0);
+    assert_eq!(due(&delivering).failures, 1);
+}
+
+#[test]
 fn a_try_that_never_comes_back_counts_as_failed_and_five_are_the_end() {
-    let delivering = with_callback(&['a']);
-    run(&delivering, 'a');
+    let delivering = Delivering::with_callback(&['a']);
+    delivering.run('a');
     for failures in 0..5 {
         assert_eq!(due(&delivering).failures, failures);
         let until = delivering.deadline("callback").unwrap();
@@ -198,10 +249,10 @@ fn a_try_that_never_comes_back_counts_as_failed_and_five_are_the_end() {
 
 #[test]
 fn a_message_is_reported_to_the_target_of_its_admission() {
-    let delivering = with_callback(&['a']);
+    let delivering = Delivering::with_callback(&['a']);
     let other = callback_target("other.example.com");
     delivering.session.replace_callback(Some(&other)).unwrap();
-    run(&delivering, 'a');
+    delivering.run('a');
     let first = due(&delivering);
     let place = target(&delivering, &first).place();
     assert_eq!(place, "https://hooks.example.com/done");
@@ -209,7 +260,7 @@ fn a_message_is_reported_to_the_target_of_its_admission() {
     delivering.session.reported(&first, Answer::None);
     delivering.session.send(prompt('b')).unwrap();
     delivering.session.replace_callback(None).unwrap();
-    run(&delivering, 'b');
+    delivering.run('b');
     let second = due(&delivering);
     assert_eq!(second.message_id, message_id('b'));
     let place = target(&delivering, &second).place();
@@ -217,7 +268,7 @@ fn a_message_is_reported_to_the_target_of_its_admission() {
     delivering.session.reported(&second, Answer::Status(200));
     // A message that was admitted without one is not reported.
     delivering.session.send(prompt('c')).unwrap();
-    run(&delivering, 'c');
+    delivering.run('c');
     delivering.ring();
     assert_eq!(delivering.session.chores(), None);
     // Targets that nothing needs any more are gone.
@@ -237,14 +288,14 @@ fn a_message_is_reported_to_the_target_of_its_admission() {
 
 #[test]
 fn an_interrupt_and_an_unreadable_message_are_reported_as_well() {
-    let delivering = with_callback(&['a', 'b']);
+    let delivering = Delivering::with_callback(&['a', 'b']);
     let claim = delivering.claim();
     delivering.hand_over(&claim);
     delivering.session.interrupt().unwrap();
     // The runtime has not answered, and the report does not wait for it.
     delivering.ring();
     assert_eq!(due(&delivering).message_id, message_id('b'));
-    let delivering = with_callback(&['a']);
+    let delivering = Delivering::with_callback(&['a']);
     delivering.session.store.tamper(|tables| {
         let row = tables.messages.values_mut().next().unwrap();
         row.intent = "{".into();
@@ -255,8 +306,8 @@ fn an_interrupt_and_an_unreadable_message_are_reported_as_well() {
 
 #[test]
 fn a_deleted_session_reports_nothing_any_more() {
-    let delivering = with_callback(&['a']);
-    run(&delivering, 'a');
+    let delivering = Delivering::with_callback(&['a']);
+    delivering.run('a');
     let attempt = due(&delivering);
     delivering.session.delete().unwrap();
     let before = delivering.session.store.durable();
@@ -265,128 +316,4 @@ fn a_deleted_session_reports_nothing_any_more() {
     assert_eq!(delivering.session.store.durable(), before);
     let tables = &before.tables;
     assert!(tables.callbacks.is_empty() && tables.callback_targets.is_empty());
-}
-
-/// The request of an attempt, under a signing secret.
-fn request(delivering: &Delivering, digit: char, secret: Option<&str>) -> (String, Vec<String>) {
-    let session = &delivering.session;
-    let facts = MessageFacts {
-        message_id: message_id(digit),
-        created_at: session.now(),
-        state: delivering.state(digit),
-        answer: Some("It is done.".to_owned()),
-    };
-    let secret = secret.map(|text| Secret::new(text.to_owned()));
-    let opened = callback_target("hooks.example.com");
-    let target = StoredTarget::from_opened(&opened).unwrap();
-    let record = session.record().unwrap();
-    let request = target
-        .request(&record, &facts, &AllowedHosts::default(), secret.as_ref())
-        .unwrap();
-    assert!(!request.body.contains(CANARY));
-    assert!(!format!("{:?}", request.headers).contains(CANARY));
-    let headers = request.exposed_headers();
-    let headers = headers.map(|(name, value)| format!("{name}: {value}"));
-    let headers = headers.collect();
-    (request.body, headers)
-}
-
-fn parsed(body: &str) -> Value {
-    serde_json::from_str(body).unwrap()
-}
-
-#[test]
-fn a_report_says_what_became_of_the_message() {
-    let delivering = with_callback(&['a', 'b']);
-    delivering.hand_over(&delivering.claim());
-    let info = json!({"id": "m", "role": "assistant"});
-    let line = json!({"event": "message.updated", "properties": {"info": info}});
-    delivering.happen([
-        ready('a', 1),
-        RuntimeEvent::Kilocode {
-            message_id: message_id('a'),
-            json: line.to_string(),
-        },
-        RuntimeEvent::Complete {
-            message_id: message_id('a'),
-            submission: Submission::new(1),
-            branch: Some("main".to_owned()),
-            gate_result: Some(GateResult::Pass),
-        },
-    ]);
-    let MessageState::Completed { terminal_at, .. } = delivering.state('a') else {
-        panic!("it did not complete");
-    };
-    let record = delivering.session.record().unwrap();
-    let (body, headers) = request(&delivering, 'a', None);
-    assert_eq!(
-        parsed(&body),
-        json!({
-            "sessionId": record.session_id,
-            "cloudAgentSessionId": record.session_id,
-            "executionId": message_id('a'),
-            "messageId": message_id('a'),
-            "status": "completed",
-            "lastSeenBranch": "main",
-            "kiloSessionId": "ses_1",
-            "gateResult": "pass",
-            "lastAssistantMessageText": "It is done.",
-            "completionData": {
-                "assistantMessageId": "m",
-                "gateResult": "pass",
-                "lastSeenBranch": "main",
-                "completedAt": terminal_at,
-                "source": "assistant_message_event",
-                "lastAssistantMessageText": "It is done.",
-            },
-            "idempotencyKey": message_id('a'),
-        })
-    );
-    assert_eq!(
-        headers,
-        [
-            format!("authorization: {CANARY}"),
-            "Content-Type: application/json".to_owned()
-        ]
-    );
-    delivering.session.interrupt().unwrap();
-    let (body, _) = request(&delivering, 'b', None);
-    let body = parsed(&body);
-    assert_eq!(body["status"], "interrupted");
-    let reason = "Pending queued message interrupted by user";
-    assert_eq!(body["errorMessage"], reason);
-    assert!(body.get("lastAssistantMessageText").is_none());
-    assert!(body.get("completionData").is_none());
-}
-
-#[test]
-fn a_report_is_signed_over_its_body() {
-    use hmac::{Hmac, Mac};
-    let delivering = with_callback(&['a']);
-    run(&delivering, 'a');
-    let (body, headers) = request(&delivering, 'a', Some("signing secret"));
-    let mut hmac = Hmac::<sha2::Sha256>::new_from_slice(b"signing secret").unwrap();
-    hmac.update(body.as_bytes());
-    let signature = headers.last().unwrap();
-    let expected = format!("X-Signature: sha256={:x}", hmac.finalize().into_bytes());
-    assert_eq!(*signature, expected);
-    assert_ne!(headers, request(&delivering, 'a', Some("another")).1);
-}
-
-#[test]
-fn an_address_that_is_not_allowed_any_more_is_not_called() {
-    let delivering = with_callback(&['a']);
-    run(&delivering, 'a');
-    let facts = MessageFacts {
-        message_id: message_id('a'),
-        created_at: delivering.session.now(),
-        state: delivering.state('a'),
-        answer: None,
-    };
-    let record = delivering.session.record().unwrap();
-    for host in ["127.0.0.1:9", "169.254.169.254", "localhost"] {
-        let target = StoredTarget::from_opened(&callback_target(host)).unwrap();
-        let refused = target.request(&record, &facts, &AllowedHosts::default(), None);
-        assert_eq!(refused.err(), Some("address not allowed"), "{host}");
-    }
 }

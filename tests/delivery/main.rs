@@ -19,5 +19,6 @@ mod events;
 mod followers;
 mod loss;
 mod managed;
+mod reports;
 mod retention;
 mod retries;

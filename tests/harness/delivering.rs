@@ -96,11 +96,20 @@ impl Delivering {
     /// As [`Self::new`], of any kind of repository.
     pub fn of(repository: RepositoryRecord, token: Option<&str>, messages: &[char]) -> Self {
         let session = Session::prepared(repository, token.map(fixtures::token));
+        Self::admitted(session, messages)
+    }
+
+    fn admitted(session: Session, messages: &[char]) -> Self {
         for digit in messages {
             session.send(prompt(*digit)).expect("it is admitted");
         }
         session.pass_millis(1_000);
         Self::of_session(session)
+    }
+
+    /// As [`Self::new`], with a callback.
+    pub fn with_callback(messages: &[char]) -> Self {
+        Self::admitted(Session::with_callback(Some("1")), messages)
     }
 
     /// A session of any kind, whose runtime has done nothing yet.
@@ -189,6 +198,12 @@ impl Delivering {
         self.contact(&disk(1));
         let submission = claim.submission.get();
         self.answer(claim, &disk(1), submission, TurnState::Waiting);
+    }
+
+    /// The head is delivered and completes.
+    pub fn run(&self, digit: char) {
+        self.hand_over(&self.claim());
+        self.happen([ready(digit, 1), complete(digit, 1)]);
     }
 
     pub fn hand_over_fails(&self, claim: &Claim, fault: &HandOverFault) {
