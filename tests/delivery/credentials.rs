@@ -3,7 +3,8 @@
 use cloud_agent_session::session::claim::{Owed, Work};
 use cloud_agent_session::session::delivery::on_push_answered;
 use cloud_agent_session::session::message::Phase;
-use cloud_agent_wire::{FailureCode, FailureSubtype, Generation, RuntimeEvent};
+use cloud_agent_session::telemetry::LogEvent;
+use cloud_agent_wire::{FailureCode, FailureSubtype, Generation, RuntimeEvent, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, error, ready, setup_failure};
 use crate::harness::fixtures::{Vary, arrival, message_id, prompt, token};
@@ -36,6 +37,17 @@ fn pushed(delivering: &Delivering, generation: u64) {
         on_push_answered(view, &disk(1), Generation::new(generation), now, settings)
     })
     .unwrap();
+}
+
+/// The generations of the pushes that the log says were taken.
+fn taken(delivering: &Delivering) -> Vec<u64> {
+    let log = delivering.session.store.log_lines();
+    log.iter()
+        .filter_map(|line| match line {
+            LogEvent::CredentialPushed { generation } => Some(generation.get()),
+            _ => None,
+        })
+        .collect()
 }
 
 #[test]
@@ -170,11 +182,69 @@ fn a_running_turn_is_pushed_every_newer_credential_until_the_runtime_has_it() {
     pushed(&delivering, 3);
     assert_eq!(delivering.deadline("push_owed"), None);
     assert!(matches!(delivering.ring(), Work::Pull { .. }));
-    // An answer that comes late takes nothing back.
-    pushed(&delivering, 2);
-    assert!(matches!(delivering.ring(), Work::Pull { .. }));
     delivering.happen([complete('a', 1)]);
     assert_eq!(delivering.phase('a'), Phase::Completed);
+}
+
+#[test]
+fn an_answer_to_a_push_counts_once_and_takes_nothing_back() {
+    let delivering = Delivering::accepted(&['a']);
+    rotate(&delivering, "2");
+    rotate(&delivering, "3");
+    for generation in [3, 3, 2] {
+        pushed(&delivering, generation);
+        assert_eq!(taken(&delivering), [3]);
+        assert_eq!(delivering.ring_owed(), None);
+    }
+}
+
+#[test]
+fn what_the_runtime_on_a_disk_that_is_gone_had_is_not_counted() {
+    let pushing = Delivering::accepted(&['a']);
+    rotate(&pushing, "2");
+    pushing.ring();
+    pushing.contact(&disk(2));
+    let before = pushing.session.store.durable();
+    pushed(&pushing, 2);
+    assert_eq!(pushing.session.store.durable(), before);
+    assert!(taken(&pushing).is_empty());
+
+    let handing_over = Delivering::new(&['a']);
+    let claim = handing_over.claim();
+    handing_over.contact(&disk(1));
+    handing_over.contact(&disk(2));
+    let before = handing_over.session.store.durable();
+    handing_over.answer(&claim, &disk(1), 1, TurnState::Waiting);
+    assert_eq!(handing_over.session.store.durable(), before);
+}
+
+#[test]
+fn a_hand_over_with_the_current_credential_owes_no_push() {
+    let delivering = Delivering::new(&['a']);
+    delivering.hand_over(&delivering.claim());
+    assert_eq!(delivering.deadline("push_owed"), None);
+}
+
+#[test]
+fn a_late_answer_that_tells_of_no_newer_credential_writes_nothing() {
+    let delivering = Delivering::new(&['a']);
+    let claim = delivering.claim();
+    delivering.hand_over(&claim);
+    delivering.happen([ready('a', 1), complete('a', 1)]);
+    delivering.session.store.plan(None);
+    delivering.answer(&claim, &disk(1), 1, TurnState::Completed);
+    assert_eq!(delivering.session.store.commits(), 0);
+}
+
+#[test]
+fn a_hand_over_that_is_answered_again_does_not_take_back_what_was_pushed_since() {
+    let delivering = Delivering::new(&['a']);
+    let claim = delivering.claim();
+    delivering.hand_over(&claim);
+    rotate(&delivering, "2");
+    pushed(&delivering, 2);
+    delivering.hand_over(&claim);
+    assert_eq!(delivering.ring_owed(), None);
 }
 
 #[test]
@@ -183,7 +253,7 @@ fn a_credential_that_came_during_the_hand_over_is_pushed_after_it() {
     let claim = delivering.claim();
     delivering.contact(&disk(1));
     rotate(&delivering, "2");
-    delivering.answer(&claim, &disk(1), 1, cloud_agent_wire::TurnState::Waiting);
+    delivering.answer(&claim, &disk(1), 1, TurnState::Waiting);
     assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(2))));
 }
 
