@@ -225,8 +225,8 @@ export const GUARDS: readonly Guard[] = [
     ".filter(|message| GONE || message.position == claim.position)?;",
   ]),
   guard("another store voids what was on the old one", "delivery", [
-    "            lose_what_ran_elsewhere(&mut progress, store_id);",
-    "            if !GONE {\n                lose_what_ran_elsewhere(&mut progress, store_id);\n            }",
+    "            lose_what_ran_elsewhere(&mut progress);",
+    "            if !GONE {\n                lose_what_ran_elsewhere(&mut progress);\n            }",
   ]),
   guard("the same store voids nothing", "delivery", [
     "    if view.link.store_id.as_ref() == Some(store_id) {\n        is_in_reach(&mut progress);\n    } else {",

@@ -92,7 +92,7 @@ pub fn on_contact(
         };
         replace_link(&mut progress, link);
         if view.link.store_id.is_some() {
-            lose_what_ran_elsewhere(&mut progress, store_id);
+            lose_what_ran_elsewhere(&mut progress);
         }
     }
     progress.finish(())
@@ -129,16 +129,15 @@ fn replace_link(progress: &mut Progress<'_>, link: RuntimeLink) {
     }
 }
 
-fn lose_what_ran_elsewhere(progress: &mut Progress<'_>, store_id: &StoreId) {
+/// What is being delivered is on the store that is replaced, since every other one comes through here.
+fn lose_what_ran_elsewhere(progress: &mut Progress<'_>) {
     let Some(message) = progress.view.head_message().cloned() else {
         return;
     };
     match &message.state {
         // Even a claim that the old runtime has not answered may have reached it.
-        MessageState::Claimed { store_id: on, .. } if on.as_ref() != Some(store_id) => {
-            progress.settle_failure(&message, stopped(&message));
-        }
-        MessageState::Accepted { store_id: old, .. } if old != store_id => {
+        MessageState::Claimed { .. } => progress.settle_failure(&message, stopped(&message)),
+        MessageState::Accepted { .. } => {
             progress.fail_accepted(&message, FailureCode::ContainerShutdown);
         }
         _ => {}
