@@ -1,10 +1,12 @@
 //! What the alarm claims, when, and what becomes of a claim that is handed over.
 
+use cloud_agent_session::session::attachment::attachments;
 use cloud_agent_session::session::claim::{Owed, Work};
+use cloud_agent_session::session::command::{SendMessage, TurnContent};
 use cloud_agent_session::session::delivery::HandOverFault;
 use cloud_agent_session::session::managed::ManagedFault;
 use cloud_agent_session::session::message::{MessageState, Phase};
-use cloud_agent_wire::{FailureCode, FailureStage, TurnState};
+use cloud_agent_wire::{Attachments, FailureCode, FailureStage, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, ready};
 use crate::harness::fixtures::{Vary, message_id, prompt};
@@ -22,6 +24,38 @@ fn the_oldest_message_is_claimed_with_the_current_credential() {
     assert_eq!(delivering.deadline("event_pull"), Some(1_000));
     assert_eq!(delivering.deadline("claim_lease"), Some(600_000));
     delivering.check_alarm();
+}
+
+#[test]
+fn a_claim_has_the_files_of_its_message() {
+    let files = || Attachments {
+        path: "0f8fad5b-d9cb-469f-a165-70867728950e".to_owned(),
+        files: vec!["screen.png".to_owned()],
+    };
+    let prompt_with = |attachments| TurnContent::Prompt {
+        prompt: "look".to_owned(),
+        attachments,
+    };
+    let slash_command = TurnContent::Command {
+        command: "review".to_owned(),
+        arguments: String::new(),
+    };
+    for (turn, expected) in [
+        (prompt_with(Some(files())), Some(files())),
+        (prompt_with(None), None),
+        (slash_command, None),
+    ] {
+        assert_eq!(turn.attachments(), expected.as_ref());
+        let session = Session::generic_git(Some("1"));
+        let command = SendMessage {
+            turn,
+            ..prompt('a')
+        };
+        session.send(command).unwrap();
+        session.pass_millis(1_000);
+        let claim = Delivering::of_session(session).claim();
+        assert_eq!(attachments(&claim.intent), expected.as_ref());
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use cloud_agent_session::session::delivery::{HandOverFault, is_in_force};
 use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::message::Phase;
+use cloud_agent_session::session::timing::INTERRUPT_MILLIS_MAX;
 use cloud_agent_wire::{FailureCode, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, line, ready};
@@ -114,6 +115,24 @@ fn a_runtime_that_stays_away_is_told_less_and_less_often_and_at_once_when_it_is_
         delivering.ring_owed(),
         Some(Owed::Interrupt(message_id('a')))
     );
+}
+
+#[test]
+fn a_runtime_is_told_to_stop_a_turn_for_an_hour() {
+    for (age_millis, is_told_again) in [
+        (INTERRUPT_MILLIS_MAX - 1, true),
+        (INTERRUPT_MILLIS_MAX, false),
+    ] {
+        let delivering = Delivering::accepted(&['a']);
+        delivering.session.interrupt().unwrap();
+        delivering.session.pass_millis(age_millis);
+        assert_eq!(
+            delivering.ring_owed(),
+            Some(Owed::Interrupt(message_id('a')))
+        );
+        let next = delivering.deadline("interrupt_owed");
+        assert_eq!(next.is_some(), is_told_again, "{age_millis}");
+    }
 }
 
 #[test]

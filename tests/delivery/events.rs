@@ -199,6 +199,20 @@ fn a_failure_of_an_older_delivery_does_not_end_the_newer_one() {
 }
 
 #[test]
+fn a_failure_under_the_delivery_that_the_runtime_named_ends_the_newer_one() {
+    let delivering = handed_over(&['a']);
+    delivering.session.pass_millis(600_000);
+    delivering.ring();
+    delivering.session.pass_millis(2_000);
+    let claim = delivering.claim();
+    delivering.contact(&disk(1));
+    delivering.answer(&claim, &disk(1), 1, TurnState::Running);
+    let failed = setup_failure(FailureSubtype::GitBranchMissing);
+    delivering.happen([error('a', 1, failed.clone())]);
+    assert_eq!(delivering.failure('a'), failed);
+}
+
+#[test]
 fn events_while_a_message_is_put_back_wait_for_its_next_delivery() {
     let delivering = handed_over(&['a']);
     delivering.session.pass_millis(600_000);

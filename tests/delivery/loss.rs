@@ -1,12 +1,14 @@
 //! Runtimes that go away: out of reach, restarted, on another disk, without their journal.
 
 use cloud_agent_session::session::claim::Work;
-use cloud_agent_session::session::delivery::{on_journal_gone, on_pull_answered, on_pull_started};
+use cloud_agent_session::session::delivery::{
+    Reading, on_journal_gone, on_pull_answered, on_pull_started,
+};
 use cloud_agent_session::session::message::Phase;
 use cloud_agent_session::telemetry::LogEvent;
-use cloud_agent_wire::{FailureCode, FailureStage, TurnState};
+use cloud_agent_wire::{EventSequence, FailureCode, FailureStage, TurnState};
 
-use crate::harness::delivering::{Delivering, complete, disk, line, ready};
+use crate::harness::delivering::{Delivering, complete, disk, failure, line, ready};
 use crate::harness::shell::apply;
 
 fn read_is_answered(delivering: &Delivering) {
@@ -106,8 +108,8 @@ fn the_reason_why_an_agent_may_start_again_is_stored() {
     let delivering = claimed();
     delivering.contact(&disk(2));
     let state = delivering.state('a');
-    let last = state.history().unwrap().last_failure.clone().unwrap();
-    assert_eq!(last.code, FailureCode::ContainerShutdown);
+    let last = state.history().unwrap().last_failure.clone();
+    assert_eq!(last, Some(failure(FailureCode::ContainerShutdown, None)));
 }
 
 #[test]
@@ -165,6 +167,36 @@ fn a_turn_that_ended_and_whose_end_is_never_told_is_not_waited_for_long() {
     delivering.session.pass_millis(60_000);
     delivering.ring();
     assert_eq!(delivering.phase('a'), Phase::Queued);
+}
+
+#[test]
+fn a_read_begins_after_the_last_event_that_was_taken_over_while_a_store_has_the_turn() {
+    let delivering = Delivering::new(&['a']);
+    let begin = || {
+        apply(&delivering.session, on_pull_started)
+            .unwrap()
+            .unwrap()
+    };
+    let session_id = delivering.session.record().unwrap().session_id;
+    let after = |number| {
+        Some(Reading {
+            session_id: session_id.clone(),
+            store_id: disk(1),
+            after: EventSequence::new(number),
+        })
+    };
+    assert_eq!(begin(), None);
+    let claim = delivering.claim();
+    assert_eq!(begin(), None);
+    delivering.hand_over(&claim);
+    assert_eq!(begin(), after(0));
+    delivering.happen([ready('a', 1), line('a', 1)]);
+    delivering.session.pass_millis(5_000);
+    assert_eq!(begin(), after(2));
+    assert_eq!(delivering.deadline("event_pull"), Some(10_000));
+    delivering.happen([complete('a', 1)]);
+    assert_eq!(begin(), None);
+    assert_eq!(delivering.deadline("event_pull"), None);
 }
 
 #[test]
