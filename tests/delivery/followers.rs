@@ -2,15 +2,16 @@
 
 use cloud_agent_session::session::deadline::DeadlineKind;
 use cloud_agent_session::session::engine::{self, Store};
-use cloud_agent_session::session::event::EventDraft;
+use cloud_agent_session::session::event::{self, EventDraft};
 use cloud_agent_session::session::message::MessageRecord;
+use cloud_agent_session::session::step::Draft;
 use cloud_agent_session::session::view::Head;
 use cloud_agent_session::stream::snapshot::{Sources, still_relevant};
 use cloud_agent_wire::{FailureCode, FailureSubtype, PrepareStep, RuntimeEvent};
 use serde_json::{Value, json};
 
 use crate::harness::delivering::{
-    Delivering, complete, disk, error, failure, ready, setup_failure,
+    Delivering, complete, disk, error, failure, line, ready, setup_failure,
 };
 use crate::harness::fixtures::{SETTINGS, message_id, prompt};
 
@@ -227,6 +228,25 @@ fn a_message_that_never_started_is_shown_until_a_later_one_has() {
         ["cloud.message.queued", "cloud.message.failed", "connected"]
     );
     assert_eq!(shown[1].1["status"], "interrupted");
+}
+
+#[test]
+fn followers_are_told_when_something_was_stored_or_is_shown_to_them_only() {
+    let delivering = Delivering::accepted(&['a']);
+    let store = &delivering.session.store;
+    let decide = |told: Option<EventDraft>| {
+        let mut draft = Draft::new(store.deadlines().unwrap());
+        draft.tell(told);
+        engine::perform(store, draft.finish(())).unwrap();
+    };
+    let before = store.tellings();
+    decide(None);
+    assert_eq!(store.tellings(), before);
+    let sent = event::sent(&message_id('a'), delivering.session.now());
+    decide(Some(sent));
+    assert_eq!(store.tellings(), before + 1);
+    delivering.happen([line('a', 1)]);
+    assert_eq!(store.tellings(), before + 2);
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub struct MemoryStore {
     log: RefCell<Vec<LogEvent>>,
     /// The volatile events.
     told: RefCell<Vec<EventDraft>>,
+    tellings: Cell<u32>,
     is_dead: Cell<bool>,
     fault: Cell<Option<Fault>>,
     commits: Cell<u32>,
@@ -144,6 +145,11 @@ impl MemoryStore {
     /// Takes the volatile events that were sent since the last time.
     pub fn take_told(&self) -> Vec<EventDraft> {
         self.told.take()
+    }
+
+    /// How often followers were told something.
+    pub fn tellings(&self) -> u32 {
+        self.tellings.get()
     }
 
     /// Whether nothing is owed: only retention looks at the session again, some day.
@@ -417,6 +423,7 @@ impl Store for MemoryStore {
     fn tell(&self, events: &[EventDraft]) {
         if !self.is_dead.get() {
             self.told.borrow_mut().extend_from_slice(events);
+            self.tellings.set(self.tellings.get() + 1);
         }
     }
 
