@@ -154,11 +154,10 @@ impl Progress<'_> {
     /// agent was started.
     fn delivered(&self, message_id: &MessageId, submission: Submission) -> Option<MessageRecord> {
         self.head(message_id).filter(|message| {
-            message.is_delivered()
-                && message
-                    .state
-                    .history()
-                    .is_some_and(|history| history.submission >= submission)
+            message
+                .state
+                .history()
+                .is_some_and(|history| history.submission >= submission)
         })
     }
 
@@ -202,10 +201,10 @@ impl Progress<'_> {
             self.draft
                 .set_deadline_no_later(DeadlineKind::PushOwed, now);
         }
-        if self.view.record.prepared_at.is_none() || self.view.record.initiated_at.is_none() {
+        if self.view.record.initiated_at.is_none() {
             let record = self.record();
-            record.prepared_at.get_or_insert(now);
-            record.initiated_at.get_or_insert(now);
+            record.prepared_at = Some(now);
+            record.initiated_at = Some(now);
         }
         let state = MessageState::Accepted {
             history: DeliveryHistory {

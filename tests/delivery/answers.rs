@@ -1,14 +1,17 @@
 //! What the agent answers: versions of its messages in the log, and the completion that names them.
 
 use cloud_agent_session::projection::{self, MessageFacts};
+use cloud_agent_session::session::engine::Store as _;
+use cloud_agent_session::session::journal::on_events;
 use cloud_agent_session::session::message::MessageState;
-use cloud_agent_wire::{GateResult, RuntimeEvent, SessionId};
+use cloud_agent_session::session::step::Write;
+use cloud_agent_wire::{GateResult, JournalEvent, RuntimeEvent, SessionId};
 use serde_json::{Value, json};
 
 use crate::harness::delivering::{
-    Delivering, complete, error, failure, interrupted, line, ready, setup_failure,
+    Delivering, complete, disk, error, failure, interrupted, line, ready, setup_failure,
 };
-use crate::harness::fixtures::message_id;
+use crate::harness::fixtures::{SETTINGS, message_id};
 
 fn says(line: &Value) -> RuntimeEvent {
     RuntimeEvent::Kilocode {
@@ -223,6 +226,18 @@ fn activity_is_written_once_for_each_answer() {
         &before,
         MessageState::Accepted { active: true, assistant: Some(id), .. } if id == "m"
     ));
-    delivering.happen([line('a', 1), answer("m", message_id('a').as_str())]);
-    assert_eq!(delivering.state('a'), before);
+    let now = delivering.session.now();
+    let view = delivering.session.store.delivery_view(now);
+    let view = view.unwrap().unwrap();
+    for event in [line('a', 1), answer("m", message_id('a').as_str())] {
+        let seq = view.link.cursor.next();
+        let event = JournalEvent {
+            seq,
+            at: now,
+            event,
+        };
+        let decision = on_events(&view, &disk(1), &[event], now, &SETTINGS);
+        let mut writes = decision.steps.iter().flat_map(|step| &step.writes);
+        assert!(!writes.any(|write| matches!(write, Write::PutMessageState { .. })));
+    }
 }

@@ -176,10 +176,40 @@ fn the_start_of_an_older_delivery_counts_since_the_agent_is_started_once() {
 }
 
 #[test]
+fn a_message_runs_under_the_delivery_that_its_start_names() {
+    let delivering = handed_over(&['a']);
+    delivering.session.pass_millis(600_000);
+    delivering.ring();
+    delivering.session.pass_millis(2_000);
+    delivering.hand_over(&delivering.claim());
+    assert_eq!(delivering.submission('a'), 2);
+    delivering.happen([ready('a', 1)]);
+    assert_eq!(delivering.submission('a'), 1);
+}
+
+#[test]
+fn only_the_first_agent_sets_when_the_session_was_prepared_and_initiated() {
+    let delivering = Delivering::accepted(&['a', 'b']);
+    let first = Some(delivering.session.now());
+    delivering.happen([complete('a', 1)]);
+    delivering.session.pass_millis(1_000);
+    delivering.run('b');
+    let record = delivering.session.record().unwrap();
+    assert_eq!((record.prepared_at, record.initiated_at), (first, first));
+}
+
+#[test]
 fn the_start_of_a_newer_delivery_than_any_is_not_believed() {
     let delivering = handed_over(&['a']);
     delivering.happen([ready('a', 2)]);
     assert_eq!(delivering.phase('a'), Phase::Claimed);
+}
+
+#[test]
+fn the_end_of_a_newer_delivery_than_any_is_not_believed() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.happen([complete('a', 2), interrupted('a', 2)]);
+    assert_eq!(delivering.phase('a'), Phase::Accepted);
 }
 
 #[test]
