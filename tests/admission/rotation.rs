@@ -1,9 +1,15 @@
 //! When the token of a message becomes the credential: every row of the table.
 
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cloud_agent_session::session::admission::{Acknowledgement, Delivery};
 use cloud_agent_session::session::command::SendMessage;
 use cloud_agent_session::session::record::RepositoryRecord;
+use cloud_agent_session::session::sealing::KeyRing;
 use cloud_agent_session::telemetry::LogEvent;
+use cloud_agent_wire::Secret;
 
 use crate::harness::fixtures::{Vary, after_start, arrival, message_id, prompt, token};
 use crate::harness::memory_store::Fault;
@@ -305,4 +311,21 @@ fn a_message_without_a_token_leaves_the_credential_alone() {
     empty.git_token = Some(cloud_agent_wire::Secret::new(String::new()));
     session.send(empty).unwrap();
     assert_eq!(session.credential(), before);
+}
+
+#[test]
+fn the_same_token_is_recognised_after_the_sealing_key_was_replaced() {
+    let mut session = Session::generic_git(Some("prepared"));
+    let keys = [("new", 8), ("test", 7)].map(|(id, byte)| {
+        let key = STANDARD.encode([byte; 32]);
+        format!("{id}:{key}")
+    });
+    let ring = KeyRing::parse(&Secret::new(keys.join(","))).unwrap();
+    session.ring = Rc::new(ring);
+    session.pass_millis(5_000);
+    let now = session.now();
+    session.rotate(&token("prepared"), arrival(now, 1)).unwrap();
+    assert_eq!(session.credential().unwrap().generation, 1);
+    session.rotate(&token("other"), arrival(now, 1)).unwrap();
+    assert_eq!(session.credential().unwrap().generation, 2);
 }

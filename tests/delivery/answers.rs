@@ -5,7 +5,7 @@ use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::journal::on_events;
 use cloud_agent_session::session::message::MessageState;
 use cloud_agent_session::session::step::Write;
-use cloud_agent_wire::{GateResult, JournalEvent, RuntimeEvent, SessionId};
+use cloud_agent_wire::{FailureCode, GateResult, JournalEvent, RuntimeEvent, SessionId};
 use serde_json::{Value, json};
 
 use crate::harness::delivering::{
@@ -167,11 +167,7 @@ fn results_have_the_fields_of_their_status_and_no_others() {
     let completed = Delivering::accepted(&['a']);
     completed.happen([complete('a', 1)]);
     let failed = Delivering::accepted(&['a']);
-    failed.happen([error(
-        'a',
-        1,
-        failure(cloud_agent_wire::FailureCode::AssistantError, None),
-    )]);
+    failed.happen([error('a', 1, failure(FailureCode::AssistantError, None))]);
     let undelivered = Delivering::new(&['a']);
     undelivered.hand_over(&undelivered.claim());
     let gone = setup_failure(cloud_agent_wire::FailureSubtype::GitBranchMissing);
@@ -214,6 +210,21 @@ fn results_have_the_fields_of_their_status_and_no_others() {
         );
         assert_eq!(terminal, source.is_some());
     }
+}
+
+#[test]
+fn the_facts_of_a_failure_are_shown_in_part_and_without_control_characters() {
+    let delivering = Delivering::accepted(&['a']);
+    let mut failed = failure(FailureCode::AssistantError, None);
+    failed.detail = Some(format!("exit\u{7} code\n{}", "1".repeat(600)));
+    delivering.happen([error('a', 1, failed)]);
+    let event = &delivering.payloads("cloud.message.failed")[0];
+    let facts = format!("exit code{}", "1".repeat(503));
+    assert_eq!(facts.len(), 512);
+    assert_eq!(
+        event["failure"]["message"],
+        format!("The agent reported an error: {facts}")
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use cloud_agent_session::session::event::{self, EventDraft};
 use cloud_agent_session::session::message::MessageRecord;
 use cloud_agent_session::session::step::Draft;
 use cloud_agent_session::session::view::Head;
+use cloud_agent_session::session::volatile;
 use cloud_agent_session::stream::snapshot::{Sources, still_relevant};
 use cloud_agent_wire::{FailureCode, FailureSubtype, PrepareStep, RuntimeEvent};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::delivering::{
     Delivering, complete, disk, error, failure, line, ready, setup_failure,
 };
-use crate::harness::fixtures::{SETTINGS, message_id, prompt};
+use crate::harness::fixtures::{SETTINGS, START, message_id, prompt};
 
 fn preparing(step: PrepareStep, percent: Option<u8>) -> RuntimeEvent {
     RuntimeEvent::Preparing { step, percent }
@@ -117,6 +118,19 @@ fn output_is_told_and_not_stored_while_the_cursor_moves_on() {
     // What was read before is not told again.
     delivering.read(&disk(1), &[(2, output('a', "line \"1\""))]);
     assert_eq!(told(&delivering), []);
+}
+
+#[test]
+fn a_line_of_output_tells_how_many_before_it_were_left_out() {
+    let mut line = volatile::output("{}", &message_id('a'), START);
+    volatile::tell_skipped(&mut line, 3);
+    let data = json!({
+        "messageId": message_id('a'),
+        "content": "{}",
+        "source": "stdout",
+        "skippedLines": 3,
+    });
+    assert_eq!(shown(vec![line]), [(volatile::OUTPUT, data)]);
 }
 
 #[test]

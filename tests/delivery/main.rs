@@ -22,3 +22,4 @@ mod managed;
 mod reports;
 mod retention;
 mod retries;
+mod workspace;
