@@ -135,7 +135,7 @@ pub fn answer_text<E>(
         if let Some(part) = part_text(&part?) {
             text.push_str(&part);
         }
-        if text.len() > ANSWER_BYTES_MAX {
+        if text.len() >= ANSWER_BYTES_MAX {
             let mut end = ANSWER_BYTES_MAX;
             while !text.is_char_boundary(end) {
                 end -= 1;
@@ -216,6 +216,14 @@ mod tests {
                     number: 7,
                 },
             ),
+            (
+                r#"{"event":"message.part.removed","properties":{"messageID":"a/b","partID":"prt_1"}}"#,
+                Entity::None,
+            ),
+            (
+                r#"{"event":"message.part.removed","properties":{"messageID":"msg_1","partID":"a/b"}}"#,
+                Entity::None,
+            ),
             (r#"{"event":"session.idle","properties":{}}"#, Entity::None),
             (r#"{"type":"working"}"#, Entity::None),
             (r#"["message.updated"]"#, Entity::None),
@@ -283,10 +291,12 @@ mod tests {
 
     #[test]
     fn no_more_parts_are_asked_for_than_the_answer_shows() {
-        let whole = part("text", &"a".repeat(ANSWER_BYTES_MAX + 1));
-        let parts = [Ok(whole), Err("another part was read")];
-        let text = answer_text(parts).unwrap().unwrap();
-        assert_eq!(text.len(), ANSWER_BYTES_MAX);
+        for bytes in [ANSWER_BYTES_MAX, ANSWER_BYTES_MAX + 1] {
+            let whole = part("text", &"a".repeat(bytes));
+            let parts = [Ok(whole), Err("another part was read")];
+            let text = answer_text(parts).unwrap().unwrap();
+            assert_eq!(text.len(), ANSWER_BYTES_MAX);
+        }
         let parts = [Ok(part("text", "a")), Err("unreadable")];
         assert_eq!(answer_text(parts), Err("unreadable"));
     }
@@ -294,10 +304,11 @@ mod tests {
     #[test]
     fn an_answers_text_is_cut_between_characters() {
         let half = part("text", &"ä".repeat(ANSWER_BYTES_MAX / 3));
-        let text = answer_text([Ok::<_, ()>(half.clone()), Ok(half)])
-            .unwrap()
-            .unwrap();
-        assert_eq!(text.len(), ANSWER_BYTES_MAX);
+        for (first, bytes) in [("aa", ANSWER_BYTES_MAX), ("a", ANSWER_BYTES_MAX - 1)] {
+            let parts = [part("text", first), half.clone(), half.clone()];
+            let text = answer_text(parts.map(Ok::<_, ()>)).unwrap().unwrap();
+            assert_eq!(text.len(), bytes);
+        }
     }
 
     #[test]
