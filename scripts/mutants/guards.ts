@@ -290,8 +290,8 @@ export const GUARDS: readonly Guard[] = [
     "        if !GONE && self.view.generation() > self.view.link.acknowledged {",
   ]),
   guard("a start tells which credential the runtime has", "journal", [
-    "        if self.view.link.acknowledged < generation {",
-    "        if !GONE && self.view.link.acknowledged < generation {",
+    "        link.acknowledged = link.acknowledged.max(generation);",
+    "        if !GONE {\n            link.acknowledged = link.acknowledged.max(generation);\n        }",
   ]),
   // Failures.
   guard("a retry costs an entry of the table", "progress", [

@@ -194,9 +194,8 @@ impl Progress<'_> {
         self.draft.deadlines.set(DeadlineKind::ClaimLease, None);
         self.set_after(DeadlineKind::TurnWatch, self.settings.no_output_millis);
         // The start tells what the workspace has, also when the hand-over's own answer was lost.
-        if self.view.link.acknowledged < generation {
-            self.link().acknowledged = generation;
-        }
+        let link = self.link();
+        link.acknowledged = link.acknowledged.max(generation);
         if self.view.generation() > self.view.link.acknowledged {
             self.draft
                 .set_deadline_no_later(DeadlineKind::PushOwed, now);

@@ -166,9 +166,9 @@ impl Draft {
 
     /// Sets a deadline unless an earlier one is stored.
     pub fn set_deadline_no_later(&mut self, kind: DeadlineKind, at: Timestamp) {
-        if self.deadlines.get(kind).is_none_or(|stored| stored > at) {
-            self.deadlines.set(kind, Some(at));
-        }
+        let stored = self.deadlines.get(kind);
+        let earliest = stored.map_or(at, |stored| stored.min(at));
+        self.deadlines.set(kind, Some(earliest));
     }
 
     /// Ends the last step.
