@@ -377,6 +377,8 @@ mod tests {
             String::new(),
             good.clone(),
             format!(":{good}"),
+            format!("k.1:{good}"),
+            format!("{}:{good}", "k".repeat(33)),
             "k1:not base64".to_owned(),
             format!("k1:{}", STANDARD.encode([1; 16])),
             format!("k1:{good},k1:{good}"),
@@ -386,6 +388,8 @@ mod tests {
             assert!(error.starts_with("CREDENTIAL_SEALING_KEYS"), "{error}");
             assert!(!error.contains(&good));
         }
+        let longest_id = format!("k-_{}", "1".repeat(29));
+        assert!(ring(&format!("{longest_id}:{good}")).is_ok());
     }
 
     #[test]

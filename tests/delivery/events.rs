@@ -1,6 +1,7 @@
 //! The runtime's events: each has its effect once, on the delivery that it belongs to.
 
 use cloud_agent_session::session::message::{MessageState, Phase};
+use cloud_agent_session::telemetry::LogEvent;
 use cloud_agent_wire::{
     FailureCode, FailureStage, FailureSubtype, Generation, RuntimeEvent, TurnState,
 };
@@ -199,6 +200,19 @@ fn only_the_first_agent_sets_when_the_session_was_prepared_and_initiated() {
 }
 
 #[test]
+fn every_change_of_the_sessions_record_is_counted() {
+    let delivering = Delivering::new(&['a']);
+    let version = || delivering.session.record().unwrap().version;
+    assert_eq!(version(), 1);
+    delivering.hand_over(&delivering.claim());
+    assert_eq!(version(), 1);
+    delivering.happen([ready('a', 1)]);
+    assert_eq!(version(), 2);
+    delivering.happen([complete('a', 1)]);
+    assert_eq!(version(), 3);
+}
+
+#[test]
 fn the_start_of_a_newer_delivery_than_any_is_not_believed() {
     let delivering = handed_over(&['a']);
     delivering.happen([ready('a', 2)]);
@@ -307,6 +321,31 @@ fn a_runtime_that_stopped_before_it_told_the_start_ends_the_message() {
     assert_eq!(payload[0]["accepted"], true);
     assert_eq!(payload[0]["completionSource"], "wrapper_failure");
     assert_eq!(delivering.payloads("cloud.message.sent").len(), 1);
+}
+
+#[test]
+fn the_log_says_how_a_message_ended_and_why() {
+    let missing = setup_failure(FailureSubtype::GitBranchMissing);
+    for (event, phase, code, subtype) in [
+        (complete('a', 1), "completed", None, None),
+        (interrupted('a', 1), "interrupted", None, None),
+        (
+            error('a', 1, missing.clone()),
+            "failed",
+            Some(missing.code),
+            missing.subtype,
+        ),
+    ] {
+        let delivering = handed_over(&['a']);
+        delivering.happen([event]);
+        let expected = LogEvent::MessageEnded {
+            message_id: message_id('a'),
+            phase,
+            code,
+            subtype,
+        };
+        assert!(delivering.session.store.log_lines().contains(&expected));
+    }
 }
 
 #[test]

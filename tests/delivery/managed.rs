@@ -149,6 +149,36 @@ fn while_the_service_gives_the_refused_token_it_is_asked_now_and_then() {
 }
 
 #[test]
+fn the_refusal_of_a_token_counts_once_and_that_of_an_older_one_not_at_all() {
+    let delivering = github();
+    start(&delivering, &delivering.claim(), "1");
+    delivering.happen([ready('a', 1)]);
+    refuse(&delivering, 1);
+    assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
+    refuse(&delivering, 1);
+    assert_eq!(delivering.deadline("push_owed"), Some(2_000));
+
+    let delivering = github();
+    let claim = delivering.claim();
+    delivering.contact(&disk(1));
+    resolved(&delivering, "1");
+    assert_eq!(start(&delivering, &claim, "2"), 2);
+    delivering.happen([ready('a', 1)]);
+    refuse(&delivering, 1);
+    assert_eq!(delivering.deadline("push_owed"), None);
+    assert_eq!(
+        delivering
+            .session
+            .record()
+            .unwrap()
+            .managed
+            .unwrap()
+            .refused,
+        None
+    );
+}
+
+#[test]
 fn a_refused_token_that_is_given_again_for_the_next_turn_is_proved_again() {
     let delivering = github();
     start(&delivering, &delivering.claim(), "1");

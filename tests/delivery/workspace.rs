@@ -6,7 +6,7 @@ use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::preparation::{
     ENCRYPTED_SECRETS, KILOCODE_TOKEN, PrepareSession, ProfileSecrets,
 };
-use cloud_agent_session::session::record::{Profile, SessionRecord};
+use cloud_agent_session::session::record::{Profile, RepositoryRecord, SessionRecord};
 use cloud_agent_session::session::sealing::SecretKind;
 use cloud_agent_wire::{Branch, Secret};
 
@@ -86,6 +86,20 @@ fn sealed_secrets_open_to_what_came_with_preparation() {
     let expected = format!("{CANARY}-env");
     assert_eq!(exposed(&read.env), [("KEY", expected.as_str())]);
     assert!(read.settings.is_empty());
+}
+
+#[test]
+fn secrets_are_bound_to_what_names_the_repository() {
+    let url = || "https://git.example.com/r.git".to_owned();
+    let repo = "acme/project".to_owned();
+    for (repository, expected) in [
+        (RepositoryRecord::Github { repo }, "acme/project".to_owned()),
+        (RepositoryRecord::Gitlab { url: url() }, url()),
+        (RepositoryRecord::Git { url: url() }, url()),
+    ] {
+        let record = preparation(repository, None).record;
+        assert_eq!(record.sealing_context().repository, expected);
+    }
 }
 
 #[test]
