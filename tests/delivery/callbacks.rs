@@ -287,6 +287,21 @@ fn a_message_is_reported_to_the_target_of_its_admission() {
 }
 
 #[test]
+fn a_target_that_replaced_another_is_kept_apart_from_the_next_one() {
+    let delivering = Delivering::with_callback(&[]);
+    let replace = |host| {
+        let target = callback_target(host);
+        delivering.session.replace_callback(Some(&target)).unwrap();
+    };
+    replace("second.example.com");
+    delivering.session.send(prompt('a')).unwrap();
+    replace("third.example.com");
+    delivering.run('a');
+    let place = target(&delivering, &due(&delivering)).place();
+    assert_eq!(place, "https://second.example.com/done");
+}
+
+#[test]
 fn an_interrupt_and_an_unreadable_message_are_reported_as_well() {
     let delivering = Delivering::with_callback(&['a', 'b']);
     let claim = delivering.claim();

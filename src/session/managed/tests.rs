@@ -267,6 +267,12 @@ fn faults_become_failures_that_are_tried_again_only_where_that_may_help() {
             InvalidDeliveryRequest,
             false,
         ),
+        (
+            &gitlab,
+            ManagedFault::NotInstalled,
+            InvalidDeliveryRequest,
+            false,
+        ),
     ] {
         let failure = fault.failure(repository, Generation::new(3));
         assert_eq!(failure.code, code, "{fault:?}");
@@ -277,6 +283,7 @@ fn faults_become_failures_that_are_tried_again_only_where_that_may_help() {
             "{fault:?}"
         );
         let is_authentication = failure.subtype == Some(FailureSubtype::GitAuthenticationFailed);
-        assert_eq!(is_authentication, fault == ManagedFault::NotInstalled);
+        let is_expected = fault == ManagedFault::NotInstalled && repository == &github;
+        assert_eq!(is_authentication, is_expected);
     }
 }
