@@ -1,9 +1,10 @@
 //! What the alarm claims, when, and what becomes of a claim that is handed over.
 
-use cloud_agent_session::session::attachment::attachments;
+use cloud_agent_session::session::attachment::{FileFault, attachments};
 use cloud_agent_session::session::claim::{Owed, Work};
 use cloud_agent_session::session::command::{SendMessage, TurnContent};
 use cloud_agent_session::session::delivery::HandOverFault;
+use cloud_agent_session::session::encrypted_secret::DecryptionFault;
 use cloud_agent_session::session::managed::ManagedFault;
 use cloud_agent_session::session::message::{MessageState, Phase};
 use cloud_agent_wire::{Attachments, FailureCode, FailureStage, TurnState};
@@ -226,6 +227,25 @@ fn a_hand_over_that_fails_ends_the_message_or_is_tried_again() {
             }
             _ => assert_eq!(code, None),
         }
+    }
+}
+
+#[test]
+fn a_message_whose_secrets_or_files_cannot_be_brought_ends_and_says_why() {
+    let not_decrypted = DecryptionFault::NoKey;
+    let no_file = FileFault::Missing;
+    for (fault, detail) in [
+        (
+            HandOverFault::NotDecrypted(not_decrypted),
+            not_decrypted.detail(),
+        ),
+        (HandOverFault::NoFile(no_file), no_file.detail()),
+    ] {
+        let delivering = Delivering::new(&['a']);
+        delivering.hand_over_fails(&delivering.claim(), &fault);
+        let failure = delivering.failure('a');
+        assert_eq!(failure.code, FailureCode::InvalidDeliveryRequest);
+        assert_eq!(failure.detail.as_deref(), Some(detail));
     }
 }
 

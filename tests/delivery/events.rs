@@ -274,6 +274,15 @@ fn events_while_a_message_is_put_back_wait_for_its_next_delivery() {
 }
 
 #[test]
+fn what_follows_the_end_of_a_turn_stays_in_the_journal_until_the_next_delivery() {
+    let delivering = handed_over(&['a']);
+    delivering.happen([ready('a', 1), complete('a', 1), line('a', 1)]);
+    assert!(delivering.payloads("kilocode").is_empty());
+    let link = delivering.session.store.tables().runtime.clone();
+    assert_eq!(link.unwrap().cursor.get(), 2);
+}
+
+#[test]
 fn what_the_runtime_says_of_ended_and_unknown_messages_changes_nothing() {
     let delivering = Delivering::accepted(&['a', 'b']);
     delivering.happen([complete('a', 1)]);
