@@ -114,6 +114,20 @@ fn a_message_that_ends_meanwhile_brings_no_other_batch_forward() {
 }
 
 #[test]
+fn what_becomes_of_one_batch_does_not_hide_the_next_that_is_due() {
+    let delivering = Delivering::with_callback(&['a']);
+    delivering.run('a');
+    let first = due(&delivering);
+    delivering.session.send(prompt('b')).unwrap();
+    delivering.run('b');
+    delivering.session.reported(&first, Answer::None);
+    assert_eq!(delivering.deadline("callback"), Some(0));
+    delivering.session.store.restart(delivering.session.now());
+    assert_eq!(delivering.deadline("callback"), Some(0));
+    assert_eq!(due(&delivering).message_id, message_id('b'));
+}
+
+#[test]
 fn a_session_without_a_callback_reports_nothing() {
     let delivering = Delivering::new(&['a']);
     delivering.run('a');
