@@ -178,6 +178,7 @@ fn a_running_turn_is_pushed_every_newer_credential_until_the_runtime_has_it() {
     // Another one comes while the first is on its way.
     rotate(&delivering, "3");
     pushed(&delivering, 2);
+    assert_eq!(delivering.deadline("push_owed"), Some(0));
     assert_eq!(delivering.ring_owed(), push(3));
     pushed(&delivering, 3);
     assert_eq!(delivering.deadline("push_owed"), None);
