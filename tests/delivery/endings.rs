@@ -5,7 +5,7 @@ use cloud_agent_session::session::delivery::{HandOverFault, is_in_force};
 use cloud_agent_session::session::engine::Store as _;
 use cloud_agent_session::session::error::CommandError;
 use cloud_agent_session::session::message::Phase;
-use cloud_agent_session::session::timing::INTERRUPT_MILLIS_MAX;
+use cloud_agent_session::session::timing::{INTERRUPT_MILLIS_MAX, RUNTIME_LOST_MILLIS};
 use cloud_agent_wire::{FailureCode, TurnState};
 
 use crate::harness::delivering::{Delivering, complete, disk, line, ready};
@@ -91,6 +91,17 @@ fn a_runtime_that_never_answers_an_interrupt_does_not_hold_the_queue_for_long() 
         }
     }
     panic!("the queue stands still");
+}
+
+#[test]
+fn an_interrupt_without_an_answer_holds_the_queue_for_a_minute() {
+    let delivering = Delivering::accepted(&['a']);
+    delivering.session.interrupt().unwrap();
+    delivering.session.send(prompt('b')).unwrap();
+    delivering.session.pass_millis(RUNTIME_LOST_MILLIS - 1);
+    assert_eq!(delivering.ring(), Work::Rest);
+    delivering.session.pass_millis(1);
+    assert_eq!(delivering.claim().intent.message_id(), &message_id('b'));
 }
 
 #[test]
