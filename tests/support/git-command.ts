@@ -29,7 +29,8 @@ export async function git(
   args: readonly string[],
   environment: Record<string, string> = {},
 ): Promise<string> {
-  const { stdout } = await run("git", [...args], {
+  // A folder is removed right after git has ended, so nothing may go on in the background.
+  const { stdout } = await run("git", ["-c", "maintenance.auto=false", ...args], {
     cwd: folder,
     env: gitEnvironment(environment),
     maxBuffer: 64 * 1024 * 1024,
