@@ -38,14 +38,18 @@ async function main(): Promise<void> {
   };
   const disk = tmpdir();
   const context = { memory: existsSync(MEMORY) ? MEMORY : disk, disk, options, results };
-  for (const group of GROUPS) {
-    if (options.only.length > 0 && !options.only.includes(group.name)) continue;
-    const start = performance.now();
-    await group.measure(context);
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    console.log(`bench: ${group.name} took ${seconds} s`);
+  try {
+    for (const group of GROUPS) {
+      if (options.only.length > 0 && !options.only.includes(group.name)) continue;
+      const start = performance.now();
+      await group.measure(context);
+      const seconds = ((performance.now() - start) / 1000).toFixed(1);
+      console.log(`bench: ${group.name} took ${seconds} s`);
+    }
+  } finally {
+    // What was measured before a group fails is not lost.
+    console.log(`\n${table(results)}`);
   }
-  console.log(`\n${table(results)}`);
   if (options.quick || options.only.length > 0) return;
   writeFileSync(
     join(projectRoot, "bench", "results.json"),

@@ -55,8 +55,9 @@ interface Frames {
 }
 
 /**
- * Takes frames until all stored events came. A client that does not keep up is closed, and connects again from where it
- * was, as clients do.
+ * Takes frames until all stored events came. A client that does not keep up is told so and closed, and connects again from
+ * where it was. It does when it is told: workerd keeps the connection of a hibernating socket open after the close frame,
+ * and Node's client waits ten seconds for its end.
  */
 async function receive(
   events: number,
@@ -73,6 +74,7 @@ async function receive(
       socket.onmessage = ({ data }) => {
         // Ids above 0 are those of stored events, which come in rising order.
         const eventId = Number(/^\{"eventId":([1-9]\d*)/.exec(data)?.[1] ?? 0);
+        if (data.startsWith('{"type":"error"')) ended();
         if (eventId === 0) return;
         [lastId, example] = [eventId, data];
         if (eventId >= events) socket.close();
