@@ -118,11 +118,6 @@ export class RuntimeSession {
     throw new Error("a workspace was not ready in time");
   }
 
-  /** Removes it. */
-  async remove(): Promise<void> {
-    await this.#call("DELETE", this.#path);
-  }
-
   async *#events(): AsyncGenerator<JournalEvent> {
     const query = `after=${this.#seen}&waitMs=${EVENT_WAIT_MS}`;
     const reply = await this.#call("GET", `${this.#path}/events?${query}`);
