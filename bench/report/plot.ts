@@ -46,6 +46,7 @@ export function plot(points: readonly HistoryPoint[]): string {
   const height = panels.length * PANEL_HEIGHT;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
+    "<title>What an admission costs, by the length of its session's past</title>",
     `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
     ...placed,
     "</svg>",
