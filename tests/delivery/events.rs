@@ -18,6 +18,15 @@ fn handed_over(messages: &[char]) -> Delivering {
     delivering
 }
 
+/// One message, which the runtime was given in vain and which is to be delivered again now.
+fn due_again() -> Delivering {
+    let delivering = handed_over(&['a']);
+    delivering.session.pass_millis(600_000);
+    delivering.ring();
+    delivering.session.pass_millis(2_000);
+    delivering
+}
+
 #[test]
 fn ready_accepts_and_complete_completes() {
     let delivering = handed_over(&['a']);
@@ -163,10 +172,7 @@ fn events_of_another_disk_are_none_of_ours() {
 
 #[test]
 fn the_start_of_an_older_delivery_counts_since_the_agent_is_started_once() {
-    let delivering = handed_over(&['a']);
-    delivering.session.pass_millis(600_000);
-    delivering.ring();
-    delivering.session.pass_millis(2_000);
+    let delivering = due_again();
     let claim = delivering.claim();
     assert_eq!(claim.submission.get(), 2);
     // The runtime says that the turn runs under the first delivery.
@@ -178,10 +184,7 @@ fn the_start_of_an_older_delivery_counts_since_the_agent_is_started_once() {
 
 #[test]
 fn a_message_runs_under_the_delivery_that_its_start_names() {
-    let delivering = handed_over(&['a']);
-    delivering.session.pass_millis(600_000);
-    delivering.ring();
-    delivering.session.pass_millis(2_000);
+    let delivering = due_again();
     delivering.hand_over(&delivering.claim());
     assert_eq!(delivering.submission('a'), 2);
     delivering.happen([ready('a', 1)]);
@@ -228,10 +231,7 @@ fn the_end_of_a_newer_delivery_than_any_is_not_believed() {
 
 #[test]
 fn a_failure_of_an_older_delivery_does_not_end_the_newer_one() {
-    let delivering = handed_over(&['a']);
-    delivering.session.pass_millis(600_000);
-    delivering.ring();
-    delivering.session.pass_millis(2_000);
+    let delivering = due_again();
     let claim = delivering.claim();
     delivering.hand_over(&claim);
     assert_eq!(delivering.submission('a'), 2);
@@ -244,10 +244,7 @@ fn a_failure_of_an_older_delivery_does_not_end_the_newer_one() {
 
 #[test]
 fn a_failure_under_the_delivery_that_the_runtime_named_ends_the_newer_one() {
-    let delivering = handed_over(&['a']);
-    delivering.session.pass_millis(600_000);
-    delivering.ring();
-    delivering.session.pass_millis(2_000);
+    let delivering = due_again();
     let claim = delivering.claim();
     delivering.contact(&disk(1));
     delivering.answer(&claim, &disk(1), 1, TurnState::Running);

@@ -63,6 +63,14 @@ fn pushed(delivering: &Delivering, generation: u64) {
     .unwrap();
 }
 
+/// A turn that runs with the first token that was resolved.
+fn running() -> Delivering {
+    let delivering = github();
+    start(&delivering, &delivering.claim(), "1");
+    delivering.happen([ready('a', 1)]);
+    delivering
+}
+
 #[test]
 fn another_token_has_a_higher_generation_and_the_same_one_keeps_it() {
     let delivering = github();
@@ -102,9 +110,7 @@ fn a_clients_token_does_not_reach_a_managed_repository() {
 
 #[test]
 fn a_token_that_is_refused_while_a_turn_runs_is_resolved_anew_and_pushed() {
-    let delivering = github();
-    start(&delivering, &delivering.claim(), "1");
-    delivering.happen([ready('a', 1)]);
+    let delivering = running();
     assert_eq!(delivering.ring(), Work::Pull { overdue: false });
     refuse(&delivering, 1);
     assert_eq!(delivering.deadline("push_owed"), Some(0));
@@ -124,9 +130,7 @@ fn a_token_that_is_refused_while_a_turn_runs_is_resolved_anew_and_pushed() {
 
 #[test]
 fn while_the_service_gives_the_refused_token_it_is_asked_now_and_then() {
-    let delivering = github();
-    start(&delivering, &delivering.claim(), "1");
-    delivering.happen([ready('a', 1)]);
+    let delivering = running();
     refuse(&delivering, 1);
     assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
     assert_eq!(resolved_again(&delivering, "1"), None);
@@ -150,9 +154,7 @@ fn while_the_service_gives_the_refused_token_it_is_asked_now_and_then() {
 
 #[test]
 fn the_refusal_of_a_token_counts_once_and_that_of_an_older_one_not_at_all() {
-    let delivering = github();
-    start(&delivering, &delivering.claim(), "1");
-    delivering.happen([ready('a', 1)]);
+    let delivering = running();
     refuse(&delivering, 1);
     assert_eq!(delivering.ring_owed(), Some(Owed::Push(Generation::new(1))));
     refuse(&delivering, 1);
@@ -180,9 +182,7 @@ fn the_refusal_of_a_token_counts_once_and_that_of_an_older_one_not_at_all() {
 
 #[test]
 fn a_refused_token_that_is_given_again_for_the_next_turn_is_proved_again() {
-    let delivering = github();
-    start(&delivering, &delivering.claim(), "1");
-    delivering.happen([ready('a', 1)]);
+    let delivering = running();
     refuse(&delivering, 1);
     let refused = setup_failure(FailureSubtype::GitAuthenticationFailed);
     delivering.happen([error('a', 1, refused)]);
@@ -254,9 +254,7 @@ fn a_slow_service_is_asked_again_under_the_same_submission_at_no_cost() {
 
 #[test]
 fn an_interrupted_turn_needs_no_other_token() {
-    let delivering = github();
-    start(&delivering, &delivering.claim(), "1");
-    delivering.happen([ready('a', 1)]);
+    let delivering = running();
     refuse(&delivering, 1);
     delivering.session.interrupt().unwrap();
     assert!(matches!(delivering.ring_owed(), Some(Owed::Interrupt(_))));
