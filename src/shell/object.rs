@@ -130,7 +130,8 @@ impl CloudAgentSession {
     /// platform has taken the alarm's write.
     pub fn answer(&self, url: &str, body: &str) -> Promise {
         let name = url.rsplit('/').next().unwrap_or_default();
-        let (text, status) = match self.answer_command(name, body) {
+        let store = self.store();
+        let (text, status) = match self.answer_command(&store, name, body) {
             Ok(json) => (json, 200),
             Err(error) => {
                 let status = error.key.http_status();
@@ -138,7 +139,7 @@ impl CloudAgentSession {
                 (serde_json::to_string(&error).unwrap_or_default(), status)
             }
         };
-        let armed = self.store().ok().and_then(|store| store.take_armed());
+        let armed = store.ok().and_then(|store| store.take_armed());
         platform::answer_when_armed(&text, status, armed)
     }
 }
@@ -170,11 +171,16 @@ impl CloudAgentSession {
         }
     }
 
-    fn answer_command(&self, name: &str, body: &str) -> std::result::Result<String, CallError> {
+    fn answer_command(
+        &self,
+        store: &std::result::Result<Rc<SqlStore>, StoreError>,
+        name: &str,
+        body: &str,
+    ) -> std::result::Result<String, CallError> {
         let config = config(&self.env)
             .map_err(|error| CallError::new(ErrorKey::InternalServerError, error.to_string()))?;
-        let store = self.store().map_err(|error| {
-            worker::console_error!("{}", fault_line("open", &error));
+        let store = store.as_ref().map_err(|error| {
+            worker::console_error!("{}", fault_line("open", error));
             CallError::internal()
         })?;
         let envelope = serde_json::from_str::<Envelope<'_>>(body)
@@ -184,7 +190,7 @@ impl CloudAgentSession {
         #[cfg(feature = "test-faults")]
         super::faults::arm(envelope.fault.as_deref());
         let answering = Answering {
-            store: &store,
+            store,
             config: &config,
             envelope: &envelope,
         };
